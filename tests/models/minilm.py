@@ -56,6 +56,22 @@ def encode(model: SentenceTransformer, sentence: str) -> Array:
     return np.asarray(model.encode([sentence], convert_to_numpy=True)[0])
 
 
+def write_reference(path: Path) -> None:
+    """Writes what sentence-transformers gives for :data:`SENTENCES`.
+
+    An .npz file with ``input_ids``, ``attention_mask``, int64[n,1,TOKENS], and ``embeddings``,
+    float32[n,384].
+    """
+    model = original()
+    tokens = [tokenize(model, sentence) for sentence in SENTENCES]
+    np.savez(
+        path,
+        input_ids=np.stack([entry["input_ids"] for entry in tokens]),
+        attention_mask=np.stack([entry["attention_mask"] for entry in tokens]),
+        embeddings=np.stack([encode(model, sentence) for sentence in SENTENCES]),
+    )
+
+
 def write(path: Path) -> None:
     """Exports the encoder; ``path`` appears only when it is complete.
 
@@ -98,10 +114,12 @@ def write(path: Path) -> None:
 
 
 def main() -> None:
-    """Writes the model from the command line."""
+    """Writes the model, and the reference beside it as .npz, from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("path", type=Path)
-    write(parser.parse_args().path)
+    path = parser.parse_args().path
+    write_reference(path.with_suffix(".npz"))
+    write(path)
 
 
 if __name__ == "__main__":
