@@ -97,7 +97,8 @@ class Executor {
   void SetInput(size_t index, const DLTensor& tensor);
   void SetInput(size_t index, const void* data, size_t bytes);
 
-  // Binds to the caller's memory, aligned to `alignment()` bytes. Kernels never write to an input.
+  // Binds to the caller's memory, aligned to `alignment()` bytes. No two bindings may overlap, but
+  // for inputs among themselves: kernels never write to an input.
   void SetInputZeroCopy(size_t index, const DLTensor* tensor);
   void SetInputZeroCopy(size_t index, const void* data, size_t bytes);
   void SetOutputZeroCopy(size_t index, const DLTensor* tensor);
@@ -111,6 +112,7 @@ class Executor {
   DLTensor GetInput(size_t index) const;
   DLTensor GetOutput(size_t index) const;
   void CopyOutput(size_t index, void* data, size_t bytes) const;
+  void CopyOutput(size_t index, const DLTensor& tensor) const;
 
   // Calls every kernel in order. Allocates nothing, takes no lock, reads no clock.
   void Run();
