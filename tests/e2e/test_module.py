@@ -8,23 +8,19 @@ import sys
 import venv
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
-from .conftest import REPO, Array, call
-
-if TYPE_CHECKING:
-    from .conftest import Project
+from e2e.support import REPO, Array, Project, call
 
 DIGITS = REPO / "examples" / "digits"
 
 
 def _image(index: int) -> Array:
-    images = np.load(DIGITS / "test_images.npy")
-    return (images[index].reshape(1, 1, 8, 8) / 16).astype(np.float32)
+    images: Array = np.load(DIGITS / "test_images.npy")
+    return np.asarray(images[index].reshape(1, 1, 8, 8) / 16, np.float32)
 
 
 def _scores(image: Array) -> Array:

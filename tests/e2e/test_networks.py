@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from models import light
 
-if TYPE_CHECKING:
-    from .conftest import Project
+from e2e.support import Array, Project
+from models import light
 
 ARENA_SLACK = 1.10  # over the largest sum of live tensors
 COSINE = 0.9999
@@ -56,7 +53,7 @@ def test_sentence_encoder_gives_the_original_embeddings(project: Project, tmp_pa
         _assert_close(output, *project.reference("minilm", [tokens, mask]))
 
 
-def _assert_close(output: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
+def _assert_close(output: Array, expected: Array) -> None:
     """Allows for another order of sums in single precision."""
     largest = float(np.abs(expected).max())
     np.testing.assert_allclose(output, expected, rtol=1e-3, atol=1e-4 * largest)
