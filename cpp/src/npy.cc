@@ -105,7 +105,8 @@ class HeaderParser {
 Header ReadHeader(std::ifstream& file) {
   std::array<char, 8> start{};
   std::array<unsigned char, 4> length{};
-  if (!file.read(start.data(), start.size()) || !std::string_view(start.data(), 8).starts_with(kMagic)) {
+  if (!file.read(start.data(), start.size()) ||
+      !std::string_view(start.data(), 8).starts_with(kMagic)) {
     throw std::runtime_error("it is not a .npy file");
   }
   const int version = start[6];
@@ -114,7 +115,8 @@ Header ReadHeader(std::ifstream& file) {
                              ", and 1 to 3 are known");
   }
   file.read(reinterpret_cast<char*>(length.data()), version == 1 ? 2 : 4);
-  const size_t bytes = length[0] | size_t{length[1]} << 8 | size_t{length[2]} << 16 | size_t{length[3]} << 24;
+  const size_t bytes =
+      length[0] | size_t{length[1]} << 8 | size_t{length[2]} << 16 | size_t{length[3]} << 24;
   constexpr size_t kMaxHeader = 1 << 20;
   std::string text(std::min(bytes, kMaxHeader), '\0');
   if (bytes > kMaxHeader || !file.read(text.data(), static_cast<std::streamsize>(bytes))) {
@@ -155,8 +157,7 @@ void Check(const Header& header, const tvmake_tensor_info& expected) {
                              wanted + "')");
   }
   if (header.fortran_order && expected.rank > 1) {
-    throw std::runtime_error(
-        "it is in Fortran order: save it with numpy.ascontiguousarray(array)");
+    throw std::runtime_error("it is in Fortran order: save it with numpy.ascontiguousarray(array)");
   }
 }
 
@@ -177,7 +178,8 @@ std::string Describe(const tvmake_tensor_info& tensor) {
 
 std::string Descr(tvmake_dtype dtype) {
   constexpr std::string_view kKinds = "iuf.V.b";
-  const char kind = dtype.code < kKinds.size() && kKinds[dtype.code] != '.' ? kKinds[dtype.code] : 'V';
+  const char kind =
+      dtype.code < kKinds.size() && kKinds[dtype.code] != '.' ? kKinds[dtype.code] : 'V';
   const int bytes = (dtype.bits * dtype.lanes + 7) / 8;
   return std::string{bytes == 1 ? '|' : kNativeOrder, kind} + std::to_string(bytes);
 }
@@ -204,8 +206,8 @@ void Write(const std::filesystem::path& path, const tvmake_tensor_view& tensor) 
   for (int32_t axis = 0; axis < tensor.rank; ++axis) {
     shape += std::to_string(tensor.shape[axis]) + (axis == 0 || axis + 1 < tensor.rank ? ", " : "");
   }
-  std::string text = "{'descr': '" + Descr(tensor.dtype) +
-                     "', 'fortran_order': False, 'shape': (" + shape + "), }";
+  std::string text = "{'descr': '" + Descr(tensor.dtype) + "', 'fortran_order': False, 'shape': (" +
+                     shape + "), }";
   constexpr size_t kBefore = 10;  // magic, version and length
   constexpr size_t kAlignment = 64;
   text.resize((kBefore + text.size() + kAlignment) / kAlignment * kAlignment - kBefore, ' ');
