@@ -40,6 +40,10 @@ class Project:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return manifest
 
+    def weights(self, name: str) -> Path:
+        """The weights file where the compiler wrote it: a copy beside the program takes space."""
+        return self.build / "tvmake" / name / "weights.bin"
+
     def run(self, name: str, inputs: Sequence[Array], folder: Path) -> list[Array]:
         """Runs a compiled model in a process of its own; ``folder`` holds the exchanged files."""
         manifest = self.manifest(name)
@@ -47,7 +51,7 @@ class Project:
         for index, (value, info) in enumerate(zip(inputs, manifest["inputs"], strict=True)):
             assert (list(value.shape), str(value.dtype)) == (info["shape"], info["dtype"])
             value.tofile(folder / f"input_{index}.bin")
-        call([self.build / f"run_{name}" / f"run_{name}", folder])
+        call([self.build / f"run_{name}", folder, self.weights(name)])
         return [
             np.fromfile(folder / f"output_{index}.bin", info["dtype"]).reshape(info["shape"])
             for index, info in enumerate(manifest["outputs"])

@@ -1,6 +1,6 @@
 // Runs one compiled model on raw inputs, with outputs that hold a poison before every run.
 //
-// Usage: run_<model> FOLDER
+// Usage: run_<model> FOLDER WEIGHTS
 //
 // Reads FOLDER/input_<index>.bin and writes FOLDER/output_<index>.bin. The model runs three times:
 // into its own memory, into the caller's, and once more into its own. The results must not differ
@@ -89,8 +89,10 @@ std::vector<Bytes> RunOutside(Model& model) {
   return results;
 }
 
-void Run(const std::string& folder) {
-  Model model;
+void Run(const std::string& folder, const std::string& weights_path) {
+  tvmake::ModelOptions options;
+  options.weights_path = weights_path;
+  Model model(options);
   for (std::size_t i = 0; i < Abi::kInputCount(); ++i) {
     const Bytes data = Load(Path(folder, "input", i));
     Check(model, Abi::kSetInput(model.handle(), i, data.data(), data.size()));
@@ -106,12 +108,12 @@ void Run(const std::string& folder) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: %s FOLDER WEIGHTS\n", argv[0]);
     return 2;
   }
   try {
-    Run(argv[1]);
+    Run(argv[1], argv[2]);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return EXIT_FAILURE;
