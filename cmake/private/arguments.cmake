@@ -1,0 +1,66 @@
+# Checks shared by the public functions. `who` is how the message calls the function, for example
+# "tvmake_add_model(digits)".
+
+# Fail on arguments that cmake_parse_arguments did not recognise; name the nearest keyword.
+function(_tvmake_check_unknown who unknown)
+  if(NOT unknown)
+    return()
+  endif()
+  list(GET unknown 0 first)
+  _tvmake_nearest(nearest "${first}" ${ARGN})
+  list(JOIN ARGN " " keywords)
+  set(fix "remove it")
+  if(nearest)
+    set(fix "did you mean ${nearest}?")
+  endif()
+  _tvmake_fail("${who}" "unknown argument '${first}'" EXPECTED "${keywords}" FIX "${fix}")
+endfunction()
+
+# Fail on keywords that came without a value.
+function(_tvmake_check_values who missing)
+  foreach(keyword IN LISTS missing)
+    _tvmake_fail("${who}" "${keyword} has no value" FIX "give ${keyword} a value or leave it out")
+  endforeach()
+endfunction()
+
+# Fail unless the value of a keyword is one of ARGN.
+function(_tvmake_check_choice who keyword value)
+  if(value IN_LIST ARGN)
+    return()
+  endif()
+  list(JOIN ARGN " or " choices)
+  _tvmake_nearest(nearest "${value}" ${ARGN})
+  set(fix "")
+  if(nearest)
+    set(fix "${keyword} ${nearest}")
+  endif()
+  _tvmake_fail("${who}" "${keyword} is '${value}'" EXPECTED "${choices}" FIX "${fix}")
+endfunction()
+
+# Fail unless the value of a keyword is a number that is at least zero.
+function(_tvmake_check_number who keyword value)
+  if(NOT value MATCHES "^([0-9]+\\.?[0-9]*|\\.[0-9]+)([eE][-+]?[0-9]+)?$")
+    _tvmake_fail("${who}" "${keyword} is '${value}'" EXPECTED "a number, for example 1e-5")
+  endif()
+endfunction()
+
+# Fail unless `name` is a target that tvmake_add_model() made.
+function(_tvmake_check_model who keyword name)
+  if(TARGET "${name}")
+    get_target_property(is_model "${name}" TVMAKE_MODEL)
+    if(is_model)
+      return()
+    endif()
+  endif()
+  get_property(models GLOBAL PROPERTY TVMAKE_MODELS)
+  list(JOIN models " " known)
+  _tvmake_nearest(nearest "${name}" ${models})
+  set(fix "call tvmake_add_model(${name} MODEL <file>) first")
+  if(nearest)
+    set(fix "did you mean ${nearest}?")
+  endif()
+  if(NOT known)
+    set(known "a target made by tvmake_add_model()")
+  endif()
+  _tvmake_fail("${who}" "${keyword} '${name}' is not a model" EXPECTED "${known}" FIX "${fix}")
+endfunction()
