@@ -47,9 +47,9 @@ def _section(path: Path) -> str:
         elif head.startswith("  "):
             parts.append(_fenced("text", _dedent(paragraph)))
         elif rest.startswith("  "):
-            parts += [f"{head}\n", _fenced("text", _dedent(rest))]
+            parts += [f"{_escaped(head)}\n", _fenced("text", _dedent(rest))]
         else:
-            parts.append(f"{paragraph}\n")
+            parts.append(f"{_escaped(paragraph)}\n")
     return "\n".join(parts)
 
 
@@ -67,6 +67,10 @@ def _paragraphs(lines: list[str]) -> list[str]:
 
 def _dedent(text: str) -> str:
     return "\n".join(line.removeprefix("  ") for line in text.strip("\n").splitlines())
+
+
+def _escaped(text: str) -> str:
+    return text.replace("<", "\\<")  # or Markdown takes <target> for HTML
 
 
 def _fenced(language: str, text: str) -> str:
