@@ -1,0 +1,235 @@
+"""The command line: the only place that prints and exits.
+
+Heavy imports (TVM, ONNX) happen inside the commands that need them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from tvmake import __version__
+from tvmake.errors import TvmakeError
+
+app = typer.Typer(
+    name="tvmake",
+    help="Turn a model file into a C++ library that your product links.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ModelArgument = Annotated[Path, typer.Argument(help="The model file.", metavar="MODEL")]
+InputsOption = Annotated[
+    list[str] | None,
+    typer.Option("--input", help="Fix an input's shape: name=dtype[d0,d1,…]. Repeatable."),
+]
+OutputsOption = Annotated[
+    list[str] | None,
+    typer.Option("--output", help="Keep this tensor as an output. Repeatable."),
+]
+
+
+def main() -> None:
+    """Run the command line; errors in the user's input end with status 1 and one message."""
+    try:
+        app()
+    except TvmakeError as error:
+        _fail(error)
+
+
+def _fail(error: TvmakeError) -> NoReturn:
+    sys.stderr.write(f"tvmake: error: {error}\n")
+    sys.exit(1)
+
+
+def _print_and_exit(text: str) -> NoReturn:
+    typer.echo(text)
+    raise typer.Exit
+
+
+def _version_option(requested: bool) -> None:
+    if requested:
+        _print_and_exit(f"tvmake {__version__}")
+
+
+def _cmake_dir_option(requested: bool) -> None:
+    if requested:
+        from tvmake.paths import data_dir
+
+        _print_and_exit(str(data_dir("cmake")))
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version_option, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+    cmake_dir: Annotated[
+        bool,
+        typer.Option(
+            "--cmake-dir",
+            callback=_cmake_dir_option,
+            is_eager=True,
+            help="Print the folder for -Dtvmake_DIR=….",
+        ),
+    ] = False,
+) -> None:
+    del version, cmake_dir  # handled by their callbacks
+
+
+@app.command("compile")
+def compile_command(
+    model: Annotated[Path | None, typer.Argument(help="The model file.", metavar="MODEL")] = None,
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", "-o", help="Folder for the artifacts.")
+    ] = Path(),
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model. Default: the file's.")
+    ] = None,
+    inputs: InputsOption = None,
+    outputs: OutputsOption = None,
+    triple: Annotated[
+        str | None, typer.Option("--triple", "-mtriple", help="Target triple. Default: this host.")
+    ] = None,
+    cpu: Annotated[
+        str,
+        typer.Option(
+            "--cpu",
+            "-mcpu",
+            help="Target CPU as LLVM names it, or native. Default: the triple's baseline.",
+        ),
+    ] = "",
+    features: Annotated[
+        list[str] | None, typer.Option("--feature", "-mattr", help="+name or -name. Repeatable.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="EMBED or FILE.")] = "EMBED",
+    spec: Annotated[
+        Path | None, typer.Option(help="Read the request from this spec.json instead.")
+    ] = None,
+    depfile: Annotated[Path | None, typer.Option(help="Write the files read, for Ninja.")] = None,
+    dump_dir: Annotated[
+        Path | None, typer.Option(help="Write every stage's result into this folder.")
+    ] = None,
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Folder of compiled kernels. Default: the user's cache.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only tell inputs and outputs, as JSON.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary.")] = False,
+) -> None:
+    """Compile MODEL into kernels.o, weights.bin, graph.json and manifest.json."""
+    from tvmake import compiler
+    from tvmake.spec import ModelSpec, TargetSpec, load_spec
+    from tvmake.target import host_triple
+
+    if plan:
+        from tvmake.sources import compiler_sources
+
+        typer.echo(json.dumps({"outputs": list(compiler.ARTIFACTS), "depends": compiler_sources()}))
+        return
+    if (spec is None) == (model is None):
+        raise typer.BadParameter("give either MODEL or --spec")
+    if spec is not None:
+        request = load_spec(spec)
+    else:
+        assert model is not None
+        request = ModelSpec.from_options(
+            model,
+            name=name,
+            target=TargetSpec(triple or host_triple(), cpu, tuple(features or ())),
+            inputs=inputs or [],
+            outputs=outputs or [],
+            weights=weights,
+        )
+    from tvmake.dump import Dump
+
+    compiled = compiler.compile_model(request, Dump(dump_dir) if dump_dir else None)
+    compiler.emit(compiled, output_dir, cache_dir or compiler.default_cache_dir())
+    if depfile:
+        compiler.write_depfile(depfile, output_dir, compiled.imported.files)
+    if not quiet:
+        from tvmake.report import compile_summary
+
+        typer.echo(compile_summary(compiled))
+
+
+@app.command()
+def render(
+    manifest: Annotated[Path, typer.Option(help="The compiled model's manifest.json.")],
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", "-o", help="Folder to write to.")
+    ] = Path(),
+    name: Annotated[
+        str | None, typer.Option(help="The model's name, for --plan. Default: the folder's.")
+    ] = None,
+    harness: Annotated[
+        str | None, typer.Option(help="Render a harness program of this name instead.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only tell inputs and outputs, as JSON.")
+    ] = False,
+) -> None:
+    """Render a compiled model's C and C++ sources."""
+    from tvmake import render as renderer
+
+    if plan:
+        kind: renderer.Kind = "harness" if harness else "model"
+        typer.echo(json.dumps(renderer.plan(kind, harness or name or manifest.parent.name)))
+    elif harness:
+        renderer.render_harness(manifest, harness, output_dir)
+    else:
+        renderer.render_model(manifest, output_dir)
+
+
+@app.command()
+def verify(
+    manifest: Annotated[Path, typer.Option(help="The compiled model's manifest.json.")],
+    model: Annotated[Path, typer.Option(help="The model file it was compiled from.")],
+    harness: Annotated[Path, typer.Option(help="The model's harness program.")],
+    work_dir: Annotated[Path, typer.Option(help="Folder for inputs, outputs and traces.")],
+    emulator: Annotated[str, typer.Option(help="Command that runs the harness.")] = "",
+    weights: Annotated[Path | None, typer.Option(help="Weights file, if not embedded.")] = None,
+    rtol: Annotated[float, typer.Option(help="Relative to the output's largest value.")] = 1e-4,
+    atol: Annotated[float, typer.Option(help="Absolute tolerance.")] = 1e-5,
+    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+) -> None:
+    """Run the harness on seeded inputs and compare every output with onnxruntime."""
+    from tvmake.verify import Verification, run_verification
+
+    request = Verification(manifest, model, harness, work_dir, emulator, weights, rtol, atol, seed)
+    result = run_verification(request)
+    typer.echo(result.text)
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def inspect(
+    model: ModelArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a model's inputs, outputs and operators, and what of it can be compiled."""
+    from tvmake.report import inspect_model
+
+    typer.echo(inspect_model(model, as_json=as_json))
+
+
+@app.command()
+def doctor() -> None:
+    """Check that everything tvmake needs is there, and say how to get what is missing."""
+    from tvmake.doctor import diagnose
+
+    report = diagnose()
+    typer.echo(report.text)
+    if not report.healthy:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""A lowered model as files: kernels.o, weights.bin, graph.json, manifest.json."""

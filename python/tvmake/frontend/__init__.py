@@ -1,0 +1,38 @@
+"""Model files in, Relax out: one reader per file format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvmake.errors import ModelError
+from tvmake.spec import ModelSpec
+
+from .imported import ImportedModel
+
+
+def _read_onnx(spec: ModelSpec) -> ImportedModel:
+    from .onnx_import import import_onnx
+
+    return import_onnx(spec)
+
+
+_READERS: dict[str, Callable[[ModelSpec], ImportedModel]] = {".onnx": _read_onnx}
+
+
+def import_model(spec: ModelSpec) -> ImportedModel:
+    """Read the spec's model file into a Relax module with static shapes.
+
+    Raises:
+        ModelError: when the file is missing, damaged or of no known format.
+        UnsupportedError: when the model uses what tvmake cannot compile.
+    """
+    if not spec.model.is_file():
+        raise ModelError("the model file does not exist", where=str(spec.model))
+    reader = _READERS.get(spec.model.suffix.lower())
+    if reader is None:
+        raise ModelError(
+            f"'{spec.model.suffix}' is not a model format that tvmake reads",
+            where=str(spec.model),
+            expected=" ".join(_READERS),
+        )
+    return reader(spec)

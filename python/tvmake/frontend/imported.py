@@ -1,0 +1,57 @@
+"""What every frontend hands to the optimizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tvm
+
+
+@dataclass(frozen=True)
+class SourceNode:
+    """An operator of the model file.
+
+    Attributes:
+        name: the node's name, or the one of its first output if it has none.
+        output: the tensor that the operator defines, in the model's words.
+        is_constant: whether it depends on no input, so that it is computed at compile time.
+    """
+
+    name: str
+    op_type: str
+    output: str
+    is_constant: bool = False
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A model as a Relax module whose function `main` takes the inputs and returns the outputs.
+
+    Attributes:
+        inputs: the model's own names of main's parameters, in order.
+        outputs: the model's own names of main's results, in order.
+        nodes: the model's operators. A binding of main whose variable is named by
+            `variable_name(k)` computes what `nodes[k]` defines.
+        files: every file that was read, the model first.
+        details: opset, producer and the like, for the manifest.
+    """
+
+    module: tvm.IRModule
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[SourceNode, ...]
+    files: tuple[str, ...]
+    details: dict[str, object]
+
+
+def variable_name(node: int) -> str:
+    """The Relax variable that holds the result of `nodes[node]`."""
+    return f"n{node}_"
+
+
+def node_of_variable(name: str) -> int | None:
+    """The inverse of `variable_name`; None for every other variable."""
+    digits = name[1:-1]
+    return int(digits) if name[:1] == "n" and name[-1:] == "_" and digits.isdecimal() else None

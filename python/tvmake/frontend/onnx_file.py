@@ -1,0 +1,249 @@
+"""ONNX files: read, check, fix the shapes. Nothing here knows TVM."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import onnx
+import onnx.checker
+import onnx.shape_inference
+from google.protobuf.message import DecodeError
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+
+from tvmake.errors import ModelError, SpecError, UnsupportedError, nearest
+from tvmake.spec import InputSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_PROTOBUF_LIMIT = 1 << 31
+
+
+def read(path: Path) -> ModelProto:
+    """Parse and check an ONNX file, its external data included.
+
+    Raises:
+        ModelError: when it is not ONNX, is truncated, or breaks the ONNX rules.
+    """
+    data = path.read_bytes()
+    if not data:
+        raise ModelError("the model file is empty", where=str(path))
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        # Every ONNX writer puts ir_version (field 1, a varint) first.
+        what = (
+            "the ONNX file is truncated or damaged"
+            if data[0] == 0x08
+            else "the file is not an ONNX model"
+        )
+        raise ModelError(what, where=str(path), fix="export or copy the model again") from error
+    if not model.graph.output or not model.opset_import:
+        what = "truncated or damaged" if data[0] == 0x08 else "not an ONNX model"
+        raise ModelError(
+            f"the file is {what}: it has no graph with outputs",
+            where=str(path),
+            fix="export or copy the model again",
+        )
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(
+            f"the model's external data cannot be read: {error}", where=str(path)
+        ) from error
+    try:
+        # Models beyond protobuf's limit can only be checked on disk.
+        onnx.checker.check_model(str(path) if len(data) >= _PROTOBUF_LIMIT else model)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"the model breaks the ONNX rules: {error}", where=str(path)) from error
+    return model
+
+
+def opset(model: ModelProto) -> int:
+    """The version of the default operator set."""
+    return next((int(i.version) for i in model.opset_import if i.domain in ("", "ai.onnx")), 1)
+
+
+def external_files(model: ModelProto, folder: Path) -> tuple[str, ...]:
+    """The files with external data that the model refers to."""
+    names = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return tuple(str(folder / name) for name in sorted(names))
+
+
+def graph_inputs(graph: GraphProto) -> list[ValueInfoProto]:
+    """The inputs a caller must set: old exporters list the weights among them."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in weights]
+
+
+def walk_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Every node, those of subgraphs included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from walk_nodes(attribute.g)
+            for subgraph in attribute.graphs:
+                yield from walk_nodes(subgraph)
+
+
+def fix_inputs(model: ModelProto, specs: Sequence[InputSpec], path: Path) -> None:
+    """Give every input a static shape, in place.
+
+    Raises:
+        SpecError: when INPUTS contradicts the model or names no input.
+        UnsupportedError: when an input is still dynamic.
+    """
+    values = {value.name: value for value in graph_inputs(model.graph)}
+    for spec in specs:
+        if spec.name not in values:
+            match = nearest(spec.name, values)
+            raise SpecError(
+                f"INPUTS names '{spec.name}', which is no input of the model",
+                where=str(path),
+                expected="one of: " + ", ".join(values),
+                fix=f"did you mean '{match}'?" if match else None,
+            )
+        _fix_input(values[spec.name], spec, path)
+    dynamic = [value for value in values.values() if None in _dims(value)]
+    if dynamic:
+        example = " ".join(_suggestion(value) for value in dynamic)
+        raise UnsupportedError(
+            "the model has inputs of dynamic shape: " + ", ".join(map(show, dynamic)),
+            where=str(path),
+            expected="static shapes",
+            fix=f"fix them with INPUTS, for example: INPUTS {example}",
+        )
+
+
+def keep_outputs(model: ModelProto, names: Sequence[str], path: Path) -> None:
+    """Make the named tensors the model's outputs, in place. An output may be any tensor.
+
+    Raises:
+        SpecError: when a name is no tensor of the model.
+    """
+    if not names:
+        return
+    known = {value.name: value for value in model.graph.value_info}
+    known |= {value.name: value for value in model.graph.output}
+    tensors = {name for node in model.graph.node for name in node.output if name} | set(known)
+    for name in names:
+        if name not in tensors:
+            match = nearest(name, tensors)
+            raise SpecError(
+                f"OUTPUTS names '{name}', which is no tensor of the model",
+                where=str(path),
+                expected="an output (" + ", ".join(o.name for o in model.graph.output) + ") or an "
+                "operator's result",
+                fix=f"did you mean '{match}'?" if match else None,
+            )
+    outputs = [known.get(name) or ValueInfoProto(name=name) for name in names]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    _drop_unused_nodes(model.graph)
+
+
+def infer_shapes(model: ModelProto, path: Path) -> ModelProto:
+    """ONNX's own shape inference, as a check of the model against its inputs' shapes.
+
+    Raises:
+        ModelError: when shapes or types contradict each other.
+    """
+    if model.ByteSize() >= _PROTOBUF_LIMIT:
+        return model
+    try:
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(
+            f"the model's shapes contradict each other: {error}",
+            where=str(path),
+            fix="check INPUTS and the model",
+        ) from error
+
+
+def dtype_name(elem_type: int) -> str:
+    """NumPy's name of an ONNX element type."""
+    return str(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
+
+
+def _fix_input(value: ValueInfoProto, spec: InputSpec, path: Path) -> None:
+    tensor = value.type.tensor_type
+    dtype, dims = dtype_name(tensor.elem_type), _dims(value)
+    contradiction = (
+        dtype != spec.dtype
+        or (tensor.HasField("shape") and len(dims) != len(spec.shape))
+        or any(d is not None and d != s for d, s in zip(dims, spec.shape, strict=False))
+    )
+    if contradiction:
+        raise SpecError(
+            f"INPUTS entry '{spec}' contradicts the model", where=str(path), expected=show(value)
+        )
+    shape = onnx.TensorShapeProto()
+    for size in spec.shape:
+        shape.dim.add().dim_value = size
+    tensor.shape.CopyFrom(shape)
+
+
+def _dims(value: ValueInfoProto) -> list[int | None]:
+    """The dimensions; None for a dynamic one, and for a tensor of unknown rank."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return [None]
+    return [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+
+
+def show(value: ValueInfoProto) -> str:
+    """A value as INPUTS would write it, with symbolic dimensions: x=float32[N,3]."""
+    if not is_tensor(value):
+        return f"{value.name}={value.type.WhichOneof('value') or 'unknown'}"
+    tensor = value.type.tensor_type
+    dtype = dtype_name(tensor.elem_type)
+    if not tensor.HasField("shape"):
+        return f"{value.name}={dtype}[unknown rank]"
+    dims = (
+        str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?"
+        for dim in tensor.shape.dim
+    )
+    return f"{value.name}={dtype}[{','.join(dims)}]"
+
+
+def _suggestion(value: ValueInfoProto) -> str:
+    dims = ",".join(str(1 if dim is None else dim) for dim in _dims(value))
+    return f"{value.name}={dtype_name(value.type.tensor_type.elem_type)}[{dims}]"
+
+
+def _drop_unused_nodes(graph: GraphProto) -> None:
+    needed = {output.name for output in graph.output}
+    kept: list[NodeProto] = []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            kept.append(node)
+            needed |= set(node.input)
+            needed |= {
+                name
+                for attribute in node.attribute
+                for inner in walk_nodes(attribute.g)
+                for name in inner.input
+            }
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+
+
+def element_count(tensor: TensorProto) -> int:
+    """How many elements a tensor has."""
+    return math.prod(tensor.dims)
+
+
+def is_tensor(value: ValueInfoProto) -> bool:
+    """Whether the value is a dense tensor of a numeric type (not a sequence, map or string)."""
+    return (
+        value.type.WhichOneof("value") == "tensor_type"
+        and value.type.tensor_type.elem_type != TensorProto.STRING
+    )

@@ -1,0 +1,187 @@
+"""ONNX to Relax: TVM's importer, fed with a checked model and told where each value comes from."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import tvm
+from onnx import ModelProto, NodeProto
+from tvm import relax
+from tvm.relax.frontend.onnx import onnx_frontend
+
+from tvmake.errors import ModelError, UnsupportedError
+from tvmake.spec import ModelSpec
+
+from . import onnx_file
+from .imported import ImportedModel, SourceNode, variable_name
+from .onnx_convert import CONVERTERS
+from .onnx_simplify import simplify
+
+_HANDLED_BY_THE_IMPORTER = {"Constant", "If"}
+_DOMAINS = ("", "ai.onnx")
+
+
+def import_onnx(spec: ModelSpec) -> ImportedModel:
+    """Read an ONNX file into Relax, with the shapes that the spec asks for.
+
+    Raises:
+        ModelError, SpecError, UnsupportedError: see `onnx_file` and `frontend.import_model`.
+    """
+    path = spec.model
+    model = onnx_file.read(path)
+    files = (str(path), *onnx_file.external_files(model, path.parent))
+    _check_operators(model, path)
+    _check_values(model, path)
+    onnx_file.fix_inputs(model, spec.inputs, path)
+    onnx_file.keep_outputs(model, spec.outputs, path)
+    onnx_file.infer_shapes(model, path)
+    simplify(model.graph)
+    module, nodes = _to_relax(model, path)
+    _check_static(module, path)
+    return ImportedModel(
+        module=module,
+        inputs=tuple(value.name for value in onnx_file.graph_inputs(model.graph)),
+        outputs=tuple(value.name for value in model.graph.output),
+        nodes=nodes,
+        files=files,
+        details={
+            "format": "onnx",
+            "opset": onnx_file.opset(model),
+            "ir_version": int(model.ir_version),
+            "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        },
+    )
+
+
+def unsupported_operators(model: ModelProto) -> dict[str, list[str]]:
+    """The operators that cannot be compiled, each with the names of its nodes."""
+    convert_map = onnx_frontend._get_convert_map()
+    local_functions = {(function.domain, function.name) for function in model.functions}
+    found: dict[str, list[str]] = {}
+    for node in onnx_file.walk_nodes(model.graph):
+        known = node.op_type in convert_map or node.op_type in _HANDLED_BY_THE_IMPORTER
+        is_local = (node.domain, node.op_type) in local_functions
+        if not known or node.domain not in _DOMAINS or is_local:
+            operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            found.setdefault(operator, []).append(node_name(node))
+    return found
+
+
+def node_name(node: NodeProto) -> str:
+    """The node's name, or the one of its first output: exporters may leave names out."""
+    return str(node.name) or (str(node.output[0]) if node.output else str(node.op_type))
+
+
+def _check_operators(model: ModelProto, path: Path) -> None:
+    unsupported = unsupported_operators(model)
+    if unsupported:
+        listing = "; ".join(
+            f"{operator} (node{'s' if len(names) > 1 else ''} {', '.join(names)})"
+            for operator, names in sorted(unsupported.items())
+        )
+        raise UnsupportedError(
+            f"the model uses operators that tvmake does not support: {listing}",
+            where=str(path),
+            fix="replace them in the model, or export it with another opset",
+        )
+
+
+def _check_values(model: ModelProto, path: Path) -> None:
+    for value in [*onnx_file.graph_inputs(model.graph), *model.graph.output]:
+        if not onnx_file.is_tensor(value):
+            kind = value.type.WhichOneof("value")
+            raise UnsupportedError(
+                f"'{value.name}' is of type {kind or 'unknown'}",
+                where=str(path),
+                expected="inputs and outputs that are tensors of numbers",
+            )
+
+
+class _Importer(onnx_frontend.ONNXGraphImporter):
+    """TVM's importer, which names every result after the node that it comes from."""
+
+    def __init__(self) -> None:
+        super().__init__({}, {}, keep_params_in_input=False)
+        self.nodes: list[SourceNode] = []
+        self.current_node = -1
+
+    def _construct_nodes(self, graph: onnx.GraphProto) -> None:
+        outer = self.current_node  # of the node whose subgraph this is
+        self.current_node = len(self.nodes) - 1
+        self.nodes += _source_nodes(graph)
+        super()._construct_nodes(graph)
+        self.current_node = outer
+
+    def _parse_attr(self, attr_proto: Any) -> Any:
+        self.current_node += 1  # the importer reads attributes once per node, first of all
+        return super()._parse_attr(attr_proto)
+
+    def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
+        node = self.current_node
+        if converter := CONVERTERS.get(op_name):
+            result = converter(self.bb, list(inputs))
+        else:
+            result = super()._convert_operator(op_name, inputs, attrs, opset)
+        if isinstance(result, relax.Call):
+            result = self.bb.emit(result, name_hint=variable_name(node))
+        return result
+
+
+def _source_nodes(graph: onnx.GraphProto) -> list[SourceNode]:
+    constants = {"", *(tensor.name for tensor in graph.initializer)}
+    nodes = []
+    for node in graph.node:
+        is_constant = constants.issuperset(node.input)
+        if is_constant:
+            constants.update(node.output)
+        nodes.append(SourceNode(node_name(node), node.op_type, node.output[0], is_constant))
+    return nodes
+
+
+def _to_relax(model: ModelProto, path: Path) -> tuple[tvm.IRModule, tuple[SourceNode, ...]]:
+    importer = _Importer()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            module = importer.from_onnx(model.graph, onnx_file.opset(model))
+    except Exception as error:  # TVM's converters raise every kind
+        index = importer.current_node
+        if not 0 <= index < len(importer.nodes):
+            raise ModelError(f"the model cannot be imported: {error}", where=str(path)) from error
+        node = importer.nodes[index]
+        raise UnsupportedError(
+            f"operator {node.op_type} cannot be imported: {_first_line(error)}",
+            where=f"{path}, node '{node.name}'",
+        ) from error
+    return module, tuple(importer.nodes)
+
+
+def _check_static(module: tvm.IRModule, path: Path) -> None:
+    """Everything must have a static shape: the graph executor plans memory at compile time."""
+    for block in module["main"].body.blocks:
+        for binding in block.bindings:
+            fields = (
+                binding.var.ty.fields
+                if isinstance(binding.var.ty, relax.TupleType)
+                else [binding.var.ty]
+            )
+            for field in fields:
+                if isinstance(field, relax.ShapeType):
+                    continue
+                shape = getattr(field, "shape", None)
+                if shape is None or not all(isinstance(dim, tvm.tirx.IntImm) for dim in shape):
+                    raise UnsupportedError(
+                        f"the value '{binding.var.name}' has a shape that depends on data: {field}",
+                        where=str(path),
+                        expected="shapes known at compile time",
+                    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

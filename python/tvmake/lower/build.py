@@ -1,0 +1,218 @@
+"""The straight-line Relax function `main` as a graph of kernel calls."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import tvm
+from tvm import relax
+
+from tvmake.errors import UnsupportedError
+from tvmake.lower.graph import VIEW, Call, Graph, Tensor
+from tvmake.lower.kernel import Kernel, copy_kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from tvmake.optimize.provenance import Provenance
+
+
+def build_graph(
+    main: relax.Function,
+    kernels: dict[str, Kernel],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    groups: dict[str, Provenance],
+) -> Graph:
+    """Lower `main`.
+
+    Args:
+        main: straight-line Relax function of call_tir, reshape and tuple bindings.
+        kernels: the scheduled prim funcs by name.
+        inputs: the model's names of main's parameters.
+        outputs: the model's names of main's results.
+        groups: what each variable of main stands for.
+
+    Raises:
+        UnsupportedError: when main holds anything but calls of kernels with static shapes.
+    """
+    builder = _Builder(kernels, groups)
+    for parameter, name in zip(main.params, inputs, strict=True):
+        builder.add_input(parameter, name)
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            builder.add_binding(binding)
+    return builder.finish(main.body.body, tuple(outputs))
+
+
+class _Builder:
+    """Collects tensors and calls; weights are moved in front of the intermediates at the end."""
+
+    def __init__(self, kernels: dict[str, Kernel], groups: dict[str, Provenance]) -> None:
+        self.kernels = kernels
+        self.used: dict[str, Kernel] = {}
+        self.groups = groups
+        self.tensors: list[Tensor] = []
+        self.calls: list[Call] = []
+        self.inputs: list[int] = []
+        self.weights: dict[bytes, int] = {}
+        self.values: list[np.ndarray] = []  # type: ignore[type-arg]
+        self.bound: dict[object, tuple[int, ...]] = {}
+        self.names: set[str] = set()
+
+    def add_input(self, parameter: relax.Var, name: str) -> None:
+        index = self._tensor(self._unique(name), parameter.ty)
+        self.inputs.append(index)
+        self.bound[parameter.__chandle__()] = (index,)
+
+    def add_binding(self, binding: relax.Binding) -> None:
+        self.bound[binding.var.__chandle__()] = self._evaluate(binding.value, binding.var)
+
+    def finish(self, result: relax.Expr, output_names: tuple[str, ...]) -> Graph:
+        outputs = self._distinct_outputs(self._operands(result), output_names)
+        order = [*self.inputs, *self.weights.values()]
+        moved = set(order)
+        order += [index for index in range(len(self.tensors)) if index not in moved]
+        position = {index: new for new, index in enumerate(order)}
+
+        def move(indices: Sequence[int]) -> tuple[int, ...]:
+            return tuple(position[index] for index in indices)
+
+        calls = (
+            replace(call, inputs=move(call.inputs), outputs=move(call.outputs))
+            for call in self.calls
+        )
+        return Graph(
+            tensors=tuple(self.tensors[index] for index in order),
+            calls=tuple(calls),
+            inputs=move(self.inputs),
+            weights=move(list(self.weights.values())),
+            outputs=move(outputs),
+            output_names=output_names,
+            values=tuple(self.values),
+            kernels={name: kernel.function for name, kernel in self.used.items()},
+        )
+
+    def _evaluate(self, value: relax.Expr, variable: relax.Var) -> tuple[int, ...]:
+        if isinstance(value, relax.TupleGetItem):
+            return (self._operands(value.tuple_value)[value.index],)
+        if not isinstance(value, relax.Call):
+            return self._operands(value)
+        operator = value.op.name if isinstance(value.op, tvm.ir.Op) else ""
+        if operator == "relax.reshape":
+            return (self._view(self._operands(value.args[0])[0], variable.ty),)
+        if operator != "relax.call_tir":
+            raise UnsupportedError(
+                f"the model needs '{operator or value.op}' at run time, which the graph executor "
+                "cannot call"
+            )
+        inputs = self._operands(value.args[1])
+        name = value.args[0].name_hint
+        types = value.ty_args[0]
+        fields = list(types.fields) if isinstance(types, relax.TupleType) else [types]
+        if self.kernels[name].is_reshape and len(inputs) == 1 and len(fields) == 1:
+            return (self._view(inputs[0], fields[0]),)
+        return self._call(name, inputs, fields, self.groups.get(variable.name))
+
+    def _call(
+        self,
+        name: str,
+        inputs: tuple[int, ...],
+        fields: Sequence[relax.TensorType],
+        provenance: Provenance | None,
+    ) -> tuple[int, ...]:
+        kernel = self.kernels[name]
+        self.used[name] = kernel
+        call_name = self._unique(name)
+        results = tuple(
+            self._tensor(call_name if len(fields) == 1 else f"{call_name}.{i}", field)
+            for i, field in enumerate(fields)
+        )
+        scratch = tuple(
+            self._add(Tensor(f"{call_name}.workspace{i}", dtype, shape))
+            for i, (dtype, shape) in enumerate(kernel.workspaces)
+        )
+        self.calls.append(
+            Call(
+                call_name,
+                name,
+                inputs,
+                results + scratch,
+                len(scratch),
+                kernel.in_place,
+                provenance,
+            )
+        )
+        return results
+
+    def _view(self, source: int, result: relax.TensorType) -> int:
+        name = self._unique("reshape")
+        view = self._tensor(name, result)
+        self.calls.append(Call(name, VIEW, (source,), (view,)))
+        return view
+
+    def _distinct_outputs(self, outputs: tuple[int, ...], names: tuple[str, ...]) -> list[int]:
+        """Outputs that are inputs, weights or one another under another shape get a copy."""
+        root = {call.outputs[0]: call.inputs[0] for call in self.calls if call.is_view}
+        taken = {*self.inputs, *self.weights.values()}
+        distinct = []
+        for index, name in zip(outputs, names, strict=True):
+            source = index
+            while source in root:
+                source = root[source]
+            if source in taken:
+                index, source = (self._copy(index, name),) * 2  # noqa: PLW2901
+            taken.add(source)
+            distinct.append(index)
+        return distinct
+
+    def _copy(self, source: int, name: str) -> int:
+        tensor = self.tensors[source]
+        kernel_name = "copy_" + "_".join((tensor.dtype, *map(str, tensor.shape)))
+        kernel = self.kernels.setdefault(kernel_name, copy_kernel(tensor.dtype, tensor.shape))
+        self.used[kernel_name] = kernel
+        call_name = self._unique(f"copy_{name}")
+        result = self._add(Tensor(call_name, tensor.dtype, tensor.shape))
+        self.calls.append(Call(call_name, kernel_name, (source,), (result,)))
+        return result
+
+    def _operands(self, value: relax.Expr) -> tuple[int, ...]:
+        if isinstance(value, relax.Var):
+            return self.bound[value.__chandle__()]
+        if isinstance(value, relax.Tuple):
+            return tuple(index for field in value.fields for index in self._operands(field))
+        if isinstance(value, tvm.ir.GenericConst):
+            return (self._weight(value),)
+        if isinstance(value, relax.TupleGetItem):
+            return (self._operands(value.tuple_value)[value.index],)
+        raise UnsupportedError(f"the model passes '{value}' to a kernel, which is no tensor")
+
+    def _weight(self, constant: tvm.ir.GenericConst) -> int:
+        value = constant.value.numpy()
+        digest = hashlib.sha256(f"{value.dtype}{value.shape}".encode())
+        digest.update(value.tobytes())
+        key = digest.digest()
+        if key not in self.weights:
+            self.weights[key] = self._tensor(self._unique(f"p{len(self.weights)}"), constant.ty)
+            self.values.append(value)
+        return self.weights[key]
+
+    def _tensor(self, name: str, type_: relax.TensorType) -> int:
+        shape = tuple(int(dim) for dim in type_.shape)
+        return self._add(Tensor(name, str(type_.dtype), shape))
+
+    def _add(self, tensor: Tensor) -> int:
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def _unique(self, name: str) -> str:
+        unique, count = name, 0
+        while unique in self.names:
+            count += 1
+            unique = f"{name}_{count}"
+        self.names.add(unique)
+        return unique

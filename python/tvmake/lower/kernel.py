@@ -1,0 +1,171 @@
+"""A scheduled prim func as a kernel: its scratch memory and what it may overwrite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tvm
+import tvm_ffi
+from tvm import relax, s_tir, te, tirx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A prim func ready for the graph.
+
+    Attributes:
+        function: parameters are inputs, outputs, workspaces.
+        workspaces: (dtype, shape) of each scratch buffer, which the caller provides.
+        in_place: pairs (output, input) of positions such that the output may overwrite the input.
+        is_reshape: whether the kernel only copies its input under another shape.
+    """
+
+    function: tirx.PrimFunc
+    workspaces: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    in_place: tuple[tuple[int, int], ...] = ()
+    is_reshape: bool = False
+
+
+def make_kernel(function: tirx.PrimFunc, num_outputs: int, *, is_reshape: bool) -> Kernel:
+    """Lift scratch memory out of a scheduled prim func and find what it may do in place.
+
+    Scratch memory in the arena means: no allocation in a kernel, and memory that is planned.
+    """
+    lifted, buffers = _lift_workspaces(function)
+    in_place = _in_place_pairs(lifted, num_outputs, len(buffers))
+    if in_place:
+        # Arguments may overlap, so the code generator must not assume the contrary.
+        lifted = lifted.with_attr("tirx.noalias", False)
+    workspaces = tuple((str(buffer.dtype), _shape(buffer)) for buffer in buffers)
+    return Kernel(lifted, workspaces, in_place, is_reshape)
+
+
+def copy_kernel(dtype: str, shape: tuple[int, ...]) -> Kernel:
+    """A kernel that copies one tensor."""
+    source = te.placeholder(shape, dtype=dtype, name="source")
+    result = te.compute(shape, lambda *index: source(*index), name="result")
+    return Kernel(te.create_prim_func([source, result]))
+
+
+def output_counts(main: relax.Function) -> dict[str, int]:
+    """How many outputs each kernel that main calls has."""
+    counts: dict[str, int] = {}
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            call = binding.value
+            is_kernel = isinstance(call, relax.Call) and call.op == tvm.ir.Op.get("relax.call_tir")
+            if is_kernel:
+                types = call.ty_args[0]
+                count = len(types.fields) if isinstance(types, relax.TupleType) else 1
+                counts[call.args[0].name_hint] = count
+    return counts
+
+
+def _lift_workspaces(function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, list[Any]]:
+    """Make the buffers that live as long as the call parameters; inner ones stay."""
+    module = tvm.IRModule({"main": function})
+    function = s_tir.transform.PlanAndUpdateBufferAllocationLocation()(module)["main"]
+    root = function.body.block
+    buffers = [buffer for buffer in root.alloc_buffers if buffer.scope() == "global"]
+    if not buffers:
+        return function, []
+    kept = [buffer for buffer in root.alloc_buffers if buffer.scope() != "global"]
+    body = s_tir.SBlock(
+        [], root.reads, root.writes, root.name_hint, root.body, root.init, kept,
+        root.match_buffers, root.annotations,
+    )  # fmt: skip
+    lifted = tirx.PrimFunc(
+        [*function.params, *buffers],
+        s_tir.SBlockRealize([], True, body),
+        function.ret_type,
+        function.attrs,
+    )
+    return lifted, buffers
+
+
+def _in_place_pairs(
+    function: tirx.PrimFunc, num_outputs: int, num_workspaces: int
+) -> tuple[tuple[int, int], ...]:
+    """Outputs that may overwrite an input: element i is written after the only reads of it.
+
+    An input qualifies if the one block that writes the output is the only one that reads it, at
+    the index that it writes, once per element.
+    """
+    num_inputs = len(function.params) - num_outputs - num_workspaces
+    inputs = function.params[:num_inputs]
+    outputs = function.params[num_inputs : num_inputs + num_outputs]
+    blocks = list(_blocks(function.body.block.body))
+    pairs = []
+    free = set(range(num_inputs))
+    for o, output in enumerate(outputs):
+        writers = [block for block in blocks if _regions(block.writes, output)]
+        readers = [block for block in blocks if _regions(block.reads, output)]
+        if len(writers) != 1 or readers or not _is_spatial(writers[0]):
+            continue
+        (written,) = _regions(writers[0].writes, output)
+        for i in sorted(free):
+            if _overwritable(inputs[i], output, written, writers[0], blocks):
+                pairs.append((o, i))
+                free.discard(i)
+                break
+    return tuple(pairs)
+
+
+def _overwritable(
+    candidate: Any,
+    output: Any,
+    written: Any,
+    writer: s_tir.SBlock,
+    blocks: list[s_tir.SBlock],
+) -> bool:
+    if str(candidate.dtype) != str(output.dtype) or _shape(candidate) != _shape(output):
+        return False
+    readers = [block for block in blocks if _regions(block.reads, candidate)]
+    if any(not block.same_as(writer) for block in readers):
+        return False
+    return all(
+        tvm_ffi.structural_equal(region.region, written.region)
+        for region in _regions(writer.reads, candidate)
+    ) and all(_is_one(dim.extent) for dim in written.region)
+
+
+def _blocks(statement: Any) -> Iterator[s_tir.SBlock]:
+    """The innermost blocks of a statement."""
+    if isinstance(statement, s_tir.SBlockRealize):
+        inner = list(_blocks(statement.block.body))
+        if statement.block.init is not None:
+            inner += list(_blocks(statement.block.init))
+        yield from inner or [statement.block]
+    elif isinstance(statement, tirx.SeqStmt):
+        for part in statement.seq:
+            yield from _blocks(part)
+    elif isinstance(statement, tirx.IfThenElse):
+        yield from _blocks(statement.then_case)
+        if statement.else_case is not None:
+            yield from _blocks(statement.else_case)
+    elif hasattr(statement, "body"):
+        yield from _blocks(statement.body)
+
+
+def _regions(regions: Any, buffer: Any) -> list[Any]:
+    return [region for region in regions if _buffer(region).same_as(buffer)]
+
+
+def _buffer(region: Any) -> Any:
+    return region.source
+
+
+def _is_spatial(block: s_tir.SBlock) -> bool:
+    return all(var.iter_type == tirx.IterVar.DataPar for var in block.iter_vars)
+
+
+def _is_one(extent: Any) -> bool:
+    return isinstance(extent, tirx.IntImm) and int(extent) == 1
+
+
+def _shape(buffer: Any) -> tuple[int, ...]:
+    return tuple(int(dim) for dim in buffer.shape)

@@ -1,0 +1,66 @@
+"""Relax to Relax: the passes between import and lowering, in the order they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tvm
+from tvm import relax
+
+from tvmake.frontend.imported import ImportedModel
+
+from .fold import fold_batch_norm
+from .provenance import Provenance, trace_groups
+
+_transform = relax.transform
+
+
+@dataclass(frozen=True)
+class OptimizedModel:
+    """A module in which `main` is a straight list of calls of fused prim funcs and reshapes.
+
+    Attributes:
+        groups: for each variable of main that a kernel defines, the operators it stands for.
+    """
+
+    module: tvm.IRModule
+    groups: dict[str, Provenance]
+
+
+def optimize(model: ImportedModel, target: tvm.target.Target) -> OptimizedModel:
+    """Fold constants and batch norms, drop dead code, fuse operators into kernels."""
+    with target:
+        module = _sequence(
+            model.module,
+            _transform.FoldConstant(),
+            _transform.CanonicalizeBindings(),
+            _transform.EliminateCommonSubexpr(),
+        )
+        module = fold_batch_norm(module)
+        module = _sequence(
+            module,
+            _transform.DecomposeOpsForInference("main"),
+            _transform.FoldConstant(),
+            _transform.CanonicalizeBindings(),
+            _transform.DeadCodeElimination(["main"]),
+            _transform.LegalizeOps(),
+            _transform.AnnotateTIROpPattern(),
+            _transform.FoldConstant(),
+            _transform.EliminateCommonSubexpr(),
+            _transform.DeadCodeElimination(["main"]),
+        )
+        unfused, module = module, _sequence(module, _transform.FuseOps())
+        groups = trace_groups(unfused, module, model)
+        module = _sequence(
+            module,
+            _transform.FuseTIR(),
+            _transform.DeadCodeElimination(["main"]),
+            _transform.RewriteDataflowReshape(),
+            _transform.ToNonDataflow(),
+            _transform.RemovePurityChecking(),
+        )
+    return OptimizedModel(module, groups)
+
+
+def _sequence(module: tvm.IRModule, *passes: tvm.transform.Pass) -> tvm.IRModule:
+    return tvm.transform.Sequential(list(passes))(module)

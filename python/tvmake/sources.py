@@ -1,0 +1,20 @@
+"""tvmake's own files that a build depends on."""
+
+from __future__ import annotations
+
+from tvmake.paths import PACKAGE_DIR
+
+# What never changes a compiled artifact: the faces and the tools around the compiler.
+_NOT_COMPILER = {
+    *("__main__.py", "cli.py", "doctor.py", "dump.py", "render.py", "report.py", "sources.py"),
+    *("verify.py", "reference.py", "paths.py"),
+}
+
+
+def compiler_sources() -> list[str]:
+    """Every file of the compiler: when one changes, models are compiled again."""
+    return sorted(
+        str(path)
+        for path in PACKAGE_DIR.rglob("*.py")
+        if path.name not in _NOT_COMPILER or path.parent != PACKAGE_DIR
+    )

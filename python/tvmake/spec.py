@@ -1,0 +1,184 @@
+"""What is to be compiled: parsed and checked once, here, and frozen from then on."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvmake.errors import SpecError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SCHEMA = 1
+EXECUTORS = ("graph",)
+WEIGHTS = ("EMBED", "FILE")
+DTYPES = (
+    *("float16", "float32", "float64"),
+    *("int8", "int16", "int32", "int64"),
+    *("uint8", "uint16", "uint32", "uint64", "bool"),
+)
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_INPUT = re.compile(r"(?P<name>.+)=(?P<dtype>[A-Za-z][A-Za-z0-9]*)\[(?P<dims>[^\[\]]*)\]\Z")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One `INPUTS name=dtype[d0,d1]` entry: fixes the shape of a model input."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def parse(text: str) -> InputSpec:
+        """Parse one entry.
+
+        Raises:
+            SpecError: when it is not of the form, or a dimension is not a positive integer.
+        """
+        match = _INPUT.match(text)
+        if not match:
+            raise SpecError(
+                f"cannot read INPUTS entry '{text}'",
+                expected="name=dtype[d0,d1,…], for example x=float32[1,3,224,224]",
+            )
+        if match["dtype"] not in DTYPES:
+            raise SpecError(
+                f"INPUTS entry '{text}' has unknown element type '{match['dtype']}'",
+                expected=" ".join(DTYPES),
+                fix=_did_you_mean(match["dtype"], DTYPES),
+            )
+        dims = [dim.strip() for dim in match["dims"].split(",")] if match["dims"].strip() else []
+        for dim in dims:
+            if not dim.isdecimal() or int(dim) == 0:
+                raise SpecError(
+                    f"INPUTS entry '{text}' has dimension '{dim}'",
+                    expected="a positive integer for each dimension",
+                )
+        return InputSpec(match["name"], match["dtype"], tuple(int(dim) for dim in dims))
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """The machine to compile for, in LLVM's words. An empty CPU means the triple's baseline."""
+
+    triple: str
+    cpu: str = ""
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One request to compile one model."""
+
+    name: str
+    model: Path
+    target: TargetSpec
+    inputs: tuple[InputSpec, ...] = ()
+    outputs: tuple[str, ...] = ()
+    executor: str = "graph"
+    weights: str = "EMBED"
+    namespace: str = field(default="")
+
+    def __post_init__(self) -> None:
+        for label, value in (("model name", self.name), ("namespace", self.namespace or self.name)):
+            parts = value.split("::") if label == "namespace" else [value]
+            if not all(_IDENTIFIER.match(part) for part in parts):
+                raise SpecError(f"the {label} '{value}' is not a valid C++ identifier")
+        if not self.target.triple:
+            raise SpecError("the target has no triple", expected="for example x86_64-linux-gnu")
+        _check_choice("EXECUTOR", self.executor, EXECUTORS)
+        _check_choice("WEIGHTS", self.weights, WEIGHTS)
+        names = [entry.name for entry in self.inputs]
+        for name in names:
+            if names.count(name) > 1:
+                raise SpecError(f"INPUTS names '{name}' more than once")
+
+    @staticmethod
+    def from_options(
+        model: Path,
+        *,
+        name: str | None,
+        target: TargetSpec,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        weights: str,
+    ) -> ModelSpec:
+        """A request from the command line. The name defaults to the file's."""
+        return ModelSpec(
+            name=name or re.sub(r"[^A-Za-z0-9_]", "_", model.stem),
+            model=model.absolute(),
+            target=target,
+            inputs=tuple(InputSpec.parse(text) for text in inputs),
+            outputs=tuple(outputs),
+            weights=weights,
+        )
+
+
+def load_spec(path: Path) -> ModelSpec:
+    """Read a spec.json.
+
+    Raises:
+        SpecError: when the file is missing, is not JSON, or has unknown, missing or wrong entries.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"cannot read the spec: {error.strerror}", where=str(path)) from error
+    except ValueError as error:
+        raise SpecError(f"the spec is not valid JSON: {error}", where=str(path)) from error
+    try:
+        return _from_json(data)
+    except SpecError as error:
+        raise SpecError(
+            error.what, where=error.where or str(path), expected=error.expected, fix=error.fix
+        ) from error
+
+
+def _from_json(data: Any) -> ModelSpec:
+    known = {entry.name for entry in fields(ModelSpec)} | {"schema"}
+    if not isinstance(data, dict):
+        raise SpecError("the spec is not a JSON object")
+    if data.get("schema") != SCHEMA:
+        raise SpecError(f"the spec has schema {data.get('schema')!r}", expected=f"schema {SCHEMA}")
+    for key in data:
+        if key not in known:
+            raise SpecError(f"unknown entry '{key}' in the spec", fix=_did_you_mean(key, known))
+    for key in ("name", "model", "target"):
+        if not data.get(key):
+            raise SpecError(f"the spec lacks '{key}'")
+    target = data["target"]
+    return ModelSpec(
+        name=data["name"],
+        model=Path(data["model"]),
+        target=TargetSpec(
+            target["triple"], target.get("cpu", ""), tuple(target.get("features", ()))
+        ),
+        inputs=tuple(InputSpec.parse(text) for text in data.get("inputs", ())),
+        outputs=tuple(data.get("outputs", ())),
+        executor=data.get("executor", "graph"),
+        weights=data.get("weights", "EMBED"),
+        namespace=data.get("namespace", ""),
+    )
+
+
+def _check_choice(label: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise SpecError(
+            f"{label} is '{value}'",
+            expected=" or ".join(choices),
+            fix=_did_you_mean(value, choices),
+        )
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    match = nearest(name, known)
+    return f"did you mean '{match}'?" if match else None

@@ -1,0 +1,220 @@
+"""From the machine's description to TVM's target, and back to what the machine must have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tvmake.errors import SpecError, nearest
+
+if TYPE_CHECKING:
+    import tvm
+
+    from tvmake.spec import TargetSpec
+
+# The architectures' guaranteed CPUs: what runs everywhere the triple does.
+_BASELINE_CPU = {"x86_64": "x86-64", "aarch64": "generic", "riscv64": "generic-rv64"}
+
+# LLVM's features that stand for instructions the kernels may contain. The others (tuning hints,
+# system registers) say nothing about whether a kernel can run.
+_INSTRUCTION_FEATURES = {
+    "x86": frozenset(
+        ["sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "sse4a", "avx", "avx2", "fma", "fma4", "xop", "f16c", "bmi", "bmi2", "lzcnt", "popcnt", "movbe", "adx", "avxvnni", "avxvnniint8", "avxifma", "avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx512bf16", "avx512fp16", "avx512vbmi", "avx512vbmi2", "avx512ifma", "avx512bitalg", "avx512vpopcntdq", "avx512vp2intersect", "gfni", "vaes", "vpclmulqdq", "aes", "pclmul", "sha", "sha512", "sm3", "sm4", "amx-tile", "amx-int8", "amx-bf16", "amx-fp16"]
+    ),
+    "arm": frozenset(
+        ["neon", "fp-armv8", "dotprod", "fullfp16", "bf16", "i8mm", "sve", "sve2", "sme", "lse", "crc", "aes", "sha2", "sha3", "sm4", "rdm", "vfp2", "vfp3", "vfp4", "d32", "fp16", "mve", "mve.fp"]
+    ),
+    "riscv": frozenset(["m", "a", "f", "d", "c", "v", "zfh", "zvfh", "zba", "zbb", "zbs", "zve32f", "zve64d"]),
+}
+
+# /proc/cpuinfo's names where they differ from LLVM's.
+_CPUINFO_NAMES = {
+    "sse3": "pni",
+    "sse4.1": "sse4_1",
+    "sse4.2": "sse4_2",
+    "bmi": "bmi1",
+    "lzcnt": "abm",
+    "pclmul": "pclmulqdq",
+    "sha": "sha_ni",
+    "avxvnni": "avx_vnni",
+    "avx512vnni": "avx512_vnni",
+    "avx512bf16": "avx512_bf16",
+    "avx512fp16": "avx512_fp16",
+    "avx512vbmi2": "avx512_vbmi2",
+    "avx512bitalg": "avx512_bitalg",
+    "avx512vpopcntdq": "avx512_vpopcntdq",
+    "avx512vp2intersect": "avx512_vp2intersect",
+    "amx-tile": "amx_tile",
+    "amx-int8": "amx_int8",
+    "amx-bf16": "amx_bf16",
+    "amx-fp16": "amx_fp16",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A checked machine description.
+
+    Attributes:
+        required_features: LLVM names of the instruction sets that the kernels may use.
+        vector_bits: width of the widest vector register that kernels use.
+    """
+
+    triple: str
+    cpu: str
+    features: tuple[str, ...]
+    required_features: tuple[str, ...]
+    vector_bits: int
+    pointer_bits: int = 64
+    endian: str = "little"
+
+    @property
+    def architecture(self) -> str:
+        """The triple's first word, as LLVM spells it."""
+        return _architecture(self.triple)
+
+    def tvm_target(self) -> tvm.target.Target:
+        """The same machine for TVM's code generator."""
+        import tvm
+
+        options = dict[str, object](kind="llvm", mtriple=self.triple, mcpu=self.cpu)
+        if self.features:
+            options["mattr"] = list(self.features)
+        if "avx512f" in self.required_features:
+            # LLVM 22's loop vectorizer miscompiles some copy loops with AVX-512 (wrong values,
+            # reads out of bounds); the schedules vectorize explicitly and do not need it.
+            options["cl-opt"] = ["-vectorize-loops:bool=0"]
+        return tvm.target.Target(options)
+
+
+def resolve_target(spec: TargetSpec) -> Target:
+    """Check a target with LLVM and fill in what it leaves open.
+
+    Raises:
+        SpecError: for an architecture, CPU or feature that LLVM does not know.
+    """
+    from tvm.target import codegen
+
+    architecture = _architecture(spec.triple)
+    if _family(spec.triple) not in _INSTRUCTION_FEATURES:  # TVM crashes on unknown ones
+        raise SpecError(
+            f"the target triple '{spec.triple}' is of an unknown architecture",
+            expected="a triple such as x86_64-linux-gnu, aarch64-linux-gnu or riscv64-linux-gnu",
+        )
+    cpu, features = spec.cpu or _BASELINE_CPU.get(architecture, "generic"), spec.features
+    if cpu == "native":
+        cpu, features = _host_cpu(spec.triple, features)
+    known_cpus = {str(name) for name in codegen.llvm_get_cpu_archlist(_llvm(spec.triple))}
+    known_features = _known_features(spec.triple, known_cpus)
+    if cpu not in known_cpus:
+        match = nearest(cpu, known_cpus)
+        raise SpecError(
+            f"'{cpu}' is not a CPU of {spec.triple}",
+            fix=f"did you mean '{match}'?" if match else f"one of {' '.join(sorted(known_cpus))}",
+        )
+    for feature in features:
+        if feature[:1] not in "+-" or len(feature) < 2:
+            raise SpecError(
+                f"cannot read FEATURES entry '{feature}'", expected="+name or -name, as in LLVM"
+            )
+        if feature[1:] not in known_features:
+            match = nearest(feature[1:], known_features)
+            raise SpecError(
+                f"'{feature[1:]}' is not a CPU feature of {spec.triple}",
+                fix=f"did you mean '{feature[0]}{match}'?" if match else None,
+            )
+    return _describe(spec.triple, cpu, features)
+
+
+def host_triple() -> str:
+    """This machine's triple, for compiling without a toolchain file."""
+    import platform
+
+    return f"{platform.machine()}-{platform.system().lower()}-gnu"
+
+
+def _describe(triple: str, cpu: str, features: tuple[str, ...]) -> Target:
+    enabled = _enabled_features(triple, cpu, features)
+    required = sorted(enabled & _INSTRUCTION_FEATURES[_family(triple)])
+    architecture = _architecture(triple)
+    return Target(
+        triple=triple,
+        cpu=cpu,
+        features=features,
+        required_features=tuple(required),
+        vector_bits=_vector_bits(_family(triple), set(required)),
+        pointer_bits=32 if architecture.startswith(("arm", "thumb", "riscv32", "i")) else 64,
+    )
+
+
+def _vector_bits(family: str, features: set[str]) -> int:
+    if family == "x86":
+        return 512 if "avx512f" in features else 256 if "avx" in features else 128
+    return 128
+
+
+def _architecture(triple: str) -> str:
+    return triple.split("-", 1)[0]
+
+
+def _family(triple: str) -> str:
+    architecture = _architecture(triple)
+    for family, prefixes in {
+        "x86": ("x86_64", "i386", "i686"),
+        "arm": ("aarch64", "arm", "thumb"),
+        "riscv": ("riscv",),
+    }.items():
+        if architecture.startswith(prefixes):
+            return family
+    return architecture
+
+
+def _llvm(triple: str, cpu: str = "", features: tuple[str, ...] = ()) -> tvm.target.Target:
+    import tvm
+
+    options: dict[str, object] = {"kind": "llvm", "mtriple": triple}
+    if cpu:
+        options["mcpu"] = cpu
+    if features:
+        options["mattr"] = list(features)
+    return tvm.target.Target(options)
+
+
+def _enabled_features(triple: str, cpu: str, features: tuple[str, ...] = ()) -> set[str]:
+    from tvm.target import codegen
+
+    return {str(name) for name in codegen.llvm_get_cpu_features(_llvm(triple, cpu, features))}
+
+
+def _known_features(triple: str, cpus: set[str]) -> set[str]:
+    """The architecture's feature names: TVM tells only what a CPU has, so ask all of them."""
+    names = set(_INSTRUCTION_FEATURES[_family(triple)])
+    return names.union(*(_enabled_features(triple, cpu) for cpu in cpus))
+
+
+def _host_cpu(triple: str, features: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The host's CPU, less what a virtual machine or the kernel hides from it."""
+    import platform
+
+    from tvm.target import codegen
+
+    if _architecture(triple) != platform.machine():
+        raise SpecError(
+            f"CPU native means this machine ({platform.machine()}), but the target is {triple}",
+            fix="name the target's CPU",
+        )
+    cpu = str(codegen.llvm_get_system_cpu())
+    cpuinfo = Path("/proc/cpuinfo")
+    if _family(triple) != "x86" or not cpuinfo.exists():
+        return cpu, features
+    flags = next(
+        (set(line.split()) for line in cpuinfo.read_text().splitlines() if line[:5] == "flags"),
+        set(),
+    )
+    hidden = sorted(
+        name
+        for name in _enabled_features(triple, cpu) & _INSTRUCTION_FEATURES["x86"]
+        if _CPUINFO_NAMES.get(name, name) not in flags
+    )
+    return cpu, (*(f"-{name}" for name in hidden), *features)

@@ -1,0 +1,152 @@
+"""A compiled model against onnxruntime: every output, and the first kernel that departs."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tvmake import manifest as manifests
+from tvmake.errors import ArtifactError
+from tvmake.reference import reference_outputs, seeded_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What to compare.
+
+    Attributes:
+        emulator: command that the harness is run with; empty to run it as it is.
+        rtol: tolerance relative to the largest magnitude in the reference output.
+        atol: absolute tolerance, added to the relative one.
+    """
+
+    manifest: Path
+    model: Path
+    harness: Path
+    work_dir: Path
+    emulator: str
+    weights: Path | None
+    rtol: float
+    atol: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """Whether all outputs agree, and the report."""
+
+    passed: bool
+    text: str
+
+
+def run_verification(request: Verification) -> Result:
+    """Run the harness on seeded inputs and compare its outputs with onnxruntime's.
+
+    Raises:
+        ArtifactError: when the harness fails.
+        ModelError: when onnxruntime cannot run the model.
+    """
+    manifest = manifests.parse_manifest(request.manifest)[0]
+    inputs = seeded_inputs(request.model, manifest.inputs, request.seed)
+    expected = reference_outputs(request.model, inputs, [out.name for out in manifest.outputs])
+    shutil.rmtree(request.work_dir, ignore_errors=True)
+    arguments = _save_inputs(request.work_dir / "inputs", inputs)
+    outputs_dir = request.work_dir / "outputs"
+    _run_harness(request, [*arguments, "--output-dir", str(outputs_dir)])
+    lines, passed = [], True
+    for index, output in enumerate(manifest.outputs):
+        got = np.load(outputs_dir / f"{output.identifier}.npy")
+        agrees, line = _compare(
+            f"output {index} '{output.name}'", got, expected[output.name], request
+        )
+        passed &= agrees
+        lines.append(line)
+    if not passed:
+        lines.append(_first_departure(request, manifest, inputs, arguments))
+    return Result(passed, "\n".join(lines))
+
+
+def _first_departure(
+    request: Verification,
+    manifest: manifests.Manifest,
+    inputs: dict[str, Array],
+    arguments: Sequence[str],
+) -> str:
+    trace_dir = request.work_dir / "trace"
+    _run_harness(request, [*arguments, "--trace", str(trace_dir)])
+    named = [
+        (index, position, tensor)
+        for index, call in enumerate(manifest.calls)
+        for position, tensor in enumerate(call.onnx_outputs)
+        if tensor
+    ]
+    tensors = list(dict.fromkeys(tensor for _, _, tensor in named))
+    expected = reference_outputs(request.model, inputs, tensors)
+    for index, position, tensor in named:
+        got = np.load(trace_dir / f"{index}.{position}.npy")
+        agrees, line = _compare(f"tensor '{tensor}'", got, expected[tensor], request)
+        if not agrees:
+            call = manifest.calls[index]
+            sources = ", ".join(f"{node.op_type} '{node.name}'" for node in call.sources)
+            return (
+                f"first kernel that departs: {call.name} (call {index}), from {sources}\n  {line}"
+            )
+    return "no kernel with a counterpart in the model departs by itself"
+
+
+def _compare(label: str, got: Array, expected: Array, request: Verification) -> tuple[bool, str]:
+    """Largest difference against atol + rtol * largest reference value; NaN must meet NaN."""
+    if got.size != expected.size:
+        return False, f"FAIL {label}: {got.size} elements, expected {expected.size}"
+    actual, wanted = (np.asarray(a).reshape(-1).astype("float64") for a in (got, expected))
+    same = (actual == wanted) | (np.isnan(actual) & np.isnan(wanted))
+    finite = np.isfinite(wanted)
+    scale = float(np.abs(wanted[finite]).max(initial=0.0))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(actual - wanted))
+    worst = (
+        int(np.nanargmax(np.where(np.isnan(difference), np.inf, difference))) if same.size else 0
+    )
+    error = float(difference[worst]) if same.size else 0.0
+    limit = request.atol + request.rtol * scale
+    agrees = bool(error <= limit)  # a NaN is no agreement
+    verdict = "ok  " if agrees else "FAIL"
+    where = np.unravel_index(worst, expected.shape) if expected.shape and not agrees else None
+    place = "" if where is None else f" at {tuple(int(i) for i in where)}"
+    return agrees, f"{verdict} {label}: largest error {error:.3g}{place}, allowed {limit:.3g}"
+
+
+def _save_inputs(folder: Path, inputs: dict[str, Array]) -> list[str]:
+    folder.mkdir(parents=True)
+    arguments: list[str] = []
+    for index, (name, value) in enumerate(inputs.items()):
+        path = folder / f"{index}.npy"
+        np.save(path, value)
+        arguments += ["--input", f"{name}={path}"]
+    return arguments
+
+
+def _run_harness(request: Verification, arguments: Sequence[str]) -> None:
+    command = [*shlex.split(request.emulator), str(request.harness), *arguments]
+    if request.weights:
+        command += ["--weights", str(request.weights)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ArtifactError(f"cannot run the harness: {error}", where=command[0]) from error
+    if done.returncode:
+        raise ArtifactError(
+            f"the harness ended with status {done.returncode}: {done.stderr.strip()}",
+            where=shlex.join(command),
+        )
