@@ -1,0 +1,133 @@
+// What a kernel call through the executor takes over calling the kernel directly.
+//
+// Usage: call_overhead FOLDER: with graph.json and weights.bin of the chain of small matrix
+// products that chain.h, written by figures.py, describes.
+#include <tvm/ffi/c_api.h>
+#include <tvmake/executor.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "chain.h"  // kCalls, kWidth, CHAIN_KERNEL, CHAIN_KERNEL_NAME
+
+extern "C" int CHAIN_KERNEL(void*, const TVMFFIAny*, int32_t, TVMFFIAny*);
+
+namespace {
+
+constexpr int kRounds = 300;
+constexpr std::size_t kAlignment = 64;
+
+std::string Load(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error("cannot read " + path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// The fastest of many rounds: what remains when nothing else disturbs.
+template <typename Function>
+double NanosecondsPerCall(Function run) {
+  double best = 1e300;
+  for (int round = 0; round < kRounds; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    const std::chrono::duration<double, std::nano> time = std::chrono::steady_clock::now() - start;
+    best = std::min(best, time.count() / kCalls);
+  }
+  return best;
+}
+
+// The same calls without an executor: every argument prepared, one loop.
+class DirectCalls {
+ public:
+  DirectCalls() : tensors_(3 * kCalls), arguments_(tensors_.size()) {
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      const bool is_weight = i % 3 == 1;
+      const std::size_t call = i / 3;
+      tensors_[i] = DLTensor{
+          .data = is_weight ? weights_[call].data() : values_[(call + i % 3 / 2) % 2].data(),
+          .device = {kDLCPU, 0},
+          .ndim = 2,
+          .dtype = {kDLFloat, 32, 1},
+          .shape = is_weight ? weight_shape_.data() : value_shape_.data(),
+          .strides = nullptr,
+          .byte_offset = 0};
+      arguments_[i] = TVMFFIAny{};
+      arguments_[i].type_index = kTVMFFIDLTensorPtr;
+      arguments_[i].v_ptr = &tensors_[i];
+    }
+  }
+
+  void Run() const {
+    for (std::size_t call = 0; call < kCalls; ++call) {
+      TVMFFIAny result{};
+      if (CHAIN_KERNEL(nullptr, &arguments_[3 * call], 3, &result) != 0) {
+        throw std::runtime_error("a kernel failed");
+      }
+    }
+  }
+
+ private:
+  struct alignas(kAlignment) Matrix : std::array<float, kWidth * kWidth> {};
+  struct alignas(kAlignment) Row : std::array<float, kWidth> {};
+  std::array<int64_t, 2> weight_shape_{kWidth, kWidth};
+  std::array<int64_t, 2> value_shape_{1, kWidth};
+  std::vector<Matrix> weights_{kCalls};
+  std::vector<Row> values_{2};
+  std::vector<DLTensor> tensors_;
+  std::vector<TVMFFIAny> arguments_;
+};
+
+void Measure(const std::string& folder) {
+  const std::string graph = Load(folder + "/graph.json");
+  const std::string weights = Load(folder + "/weights.bin");
+  const auto deleter = [](std::byte* data) {
+    ::operator delete(data, std::align_val_t{kAlignment});
+  };
+  const std::unique_ptr<std::byte, decltype(deleter)> blob(
+      static_cast<std::byte*>(::operator new(weights.size(), std::align_val_t{kAlignment})),
+      deleter);
+  std::memcpy(blob.get(), weights.data(), weights.size());
+
+  const std::array<tvmake::Kernel, 1> kernels{{{CHAIN_KERNEL_NAME, &CHAIN_KERNEL}}};
+  const tvmake::ModelDefinition model{.name = "chain",
+                                      .graph_json = graph,
+                                      .weights = {blob.get(), weights.size()},
+                                      .kernels = kernels,
+                                      .required_cpu_features = {}};
+  const auto executor = tvmake::Executor::Create(model, {.num_threads = 1, .weights_path = {}});
+  if (executor->num_calls() != kCalls) throw std::runtime_error("the chain has other calls");
+  const double inside = NanosecondsPerCall([&] { executor->Run(); });
+  const DirectCalls calls;
+  const double direct = NanosecondsPerCall([&] { calls.Run(); });
+  std::printf("{\"calls\": %zu, \"executor_ns\": %.2f, \"direct_ns\": %.2f}\n", std::size_t{kCalls},
+              inside, direct);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
+    return 2;
+  }
+  try {
+    Measure(argv[1]);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}
