@@ -57,15 +57,15 @@ def runtime_build(folder: Path) -> Iterator[Figure]:
     for state, bound in (("cold", 30.0), ("warm", 1.0)):
         build = folder / state
         shutil.rmtree(build, ignore_errors=True)
-        _configure(build, f"-DTVMAKE_CACHE_DIR={cache}")
-        seconds = _timed(["cmake", "--build", build, "--target", "tvmake_runtime_static"])
+        _configure(build, "-DBENCH_RUNTIME=STATIC", f"-DTVMAKE_CACHE_DIR={cache}")
+        seconds = _timed(["cmake", "--build", build])
         yield Figure(f"core runtime, {state} build", seconds, "s", bound)
 
 
 def runtime_size(folder: Path) -> Iterator[Figure]:
     """Strips the shared core runtime."""
-    _configure(folder)
-    _call(["cmake", "--build", folder, "--target", "tvmake_runtime_shared"])
+    _configure(folder, "-DBENCH_RUNTIME=SHARED")
+    _call(["cmake", "--build", folder])
     library = max(folder.rglob("libtvm_runtime.so*"), key=lambda path: path.stat().st_size)
     stripped = folder / "stripped.so"
     _call(["strip", "--strip-all", "-o", stripped, library.resolve()])
@@ -124,7 +124,7 @@ def arena(folder: Path) -> Iterator[Figure]:
         manifest = json.loads((folder / name / "manifest.json").read_text(encoding="utf-8"))
         memory = manifest["memory"]
         ratio = memory["arena_bytes"] / memory["live_bytes"]
-        yield Figure(f"arena over live tensors, {name}", ratio, "×", 1.10)
+        yield Figure(f"arena over live tensors, {name}", ratio, "times", 1.10)
         shutil.rmtree(folder / name)
 
 
@@ -169,8 +169,8 @@ def _compile(name: str, model: Path, folder: Path) -> float:
     }
     path = folder / "spec.json"
     path.write_text(json.dumps(spec), encoding="utf-8")
-    command = [sys.executable, "-m", "tvmake", "compile", "--spec", path, "--output-dir", folder]
-    return _timed(command)
+    compiler: list[str | Path] = [sys.executable, "-m", "tvmake", "compile"]
+    return _timed([*compiler, "--spec", path, "--output-dir", folder])
 
 
 def _resnet50_build(folder: Path) -> Path:
