@@ -32,10 +32,8 @@ class Dump:
 
     def plan(self, name: str, graph: Graph, plan: MemoryPlan) -> None:
         """The calls with their tensors' places in the arena."""
-        lines = [
-            f"arena {plan.arena_bytes} bytes, live at most {plan.live_bytes}, "
-            f"all tensors {plan.tensors_bytes}"
-        ]
+        sizes = (plan.arena_bytes, plan.live_bytes, plan.tensors_bytes)
+        lines = ["arena {} bytes, live at most {}, all tensors {}".format(*sizes)]
         for call in graph.calls:
             lines.append(f"{call.name} = {call.kernel}")
             for label, indices in (("in ", call.inputs), ("out", call.outputs)):

@@ -30,8 +30,8 @@ def compile_summary(model: CompiledModel) -> str:
             f"tvmake: {model.spec.name} for {target.triple}, CPU {target.cpu}",
             f"  kernels  {len(graph.kernels)}, called {kernel_calls} times",
             f"  weights  {_size(weights)} in {len(graph.values)} tensors",
-            f"  arena    {_size(plan.arena_bytes)} (live at once {_size(plan.live_bytes)}; "
-            f"{saved:.0%} less than without planning)",
+            f"  arena    {_size(plan.arena_bytes)} ({saved:.0%} less than without planning)",
+            f"  live     {_size(plan.live_bytes)} at most, the least that an arena can have",
         )
     )
 

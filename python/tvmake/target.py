@@ -20,12 +20,26 @@ _BASELINE_CPU = {"x86_64": "x86-64", "aarch64": "generic", "riscv64": "generic-r
 # system registers) say nothing about whether a kernel can run.
 _INSTRUCTION_FEATURES = {
     "x86": frozenset(
-        ["sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "sse4a", "avx", "avx2", "fma", "fma4", "xop", "f16c", "bmi", "bmi2", "lzcnt", "popcnt", "movbe", "adx", "avxvnni", "avxvnniint8", "avxifma", "avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx512bf16", "avx512fp16", "avx512vbmi", "avx512vbmi2", "avx512ifma", "avx512bitalg", "avx512vpopcntdq", "avx512vp2intersect", "gfni", "vaes", "vpclmulqdq", "aes", "pclmul", "sha", "sha512", "sm3", "sm4", "amx-tile", "amx-int8", "amx-bf16", "amx-fp16"]
+        {
+            *("sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "sse4a", "avx", "avx2", "fma"),
+            *("fma4", "xop", "f16c", "bmi", "bmi2", "lzcnt", "popcnt", "movbe", "adx"),
+            *("avxvnni", "avxvnniint8", "avxifma", "gfni", "vaes", "vpclmulqdq", "aes", "pclmul"),
+            *("avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"),
+            *("avx512bf16", "avx512fp16", "avx512vbmi", "avx512vbmi2", "avx512ifma"),
+            *("avx512bitalg", "avx512vpopcntdq", "avx512vp2intersect", "sha", "sha512", "sm3"),
+            *("sm4", "amx-tile", "amx-int8", "amx-bf16", "amx-fp16"),
+        }
     ),
     "arm": frozenset(
-        ["neon", "fp-armv8", "dotprod", "fullfp16", "bf16", "i8mm", "sve", "sve2", "sme", "lse", "crc", "aes", "sha2", "sha3", "sm4", "rdm", "vfp2", "vfp3", "vfp4", "d32", "fp16", "mve", "mve.fp"]
+        {
+            *("neon", "fp-armv8", "dotprod", "fullfp16", "bf16", "i8mm", "sve", "sve2", "sme"),
+            *("lse", "crc", "aes", "sha2", "sha3", "sm4", "rdm", "vfp2", "vfp3", "vfp4", "d32"),
+            *("fp16", "mve", "mve.fp"),
+        }
     ),
-    "riscv": frozenset(["m", "a", "f", "d", "c", "v", "zfh", "zvfh", "zba", "zbb", "zbs", "zve32f", "zve64d"]),
+    "riscv": frozenset(
+        {"m", "a", "f", "d", "c", "v", "zfh", "zvfh", "zba", "zbb", "zbs", "zve32f", "zve64d"}
+    ),
 }
 
 # /proc/cpuinfo's names where they differ from LLVM's.

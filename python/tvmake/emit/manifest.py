@@ -29,9 +29,8 @@ def manifest_json(
 ) -> str:
     """Describe a compiled model.
 
-    Args:
-        weights: the weights' id and their file's size.
-        hashes: SHA-256 of the model file ("model"), of kernels.o and of graph.json.
+    `weights` is the weights' id and their file's size; `hashes` has the SHA-256 of the model file
+    ("model"), of kernels.o and of graph.json.
     """
     weights_id, weights_bytes = weights
     document = {

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
 
 from tvmake.emit.dtype import dlpack_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-
-    Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+    Array = np.ndarray[Any, Any]
 
 MAGIC = b"TVMAKEW1"
 _HEADER = struct.Struct("<8sIIQ32sII")
@@ -54,7 +54,7 @@ def write_weights(file: IO[bytes], values: Sequence[Array], alignment: int) -> t
     for value in values:
         padding = _align(position, alignment) - position
         emit(b"\0" * padding)
-        emit(value.tobytes() if not value.flags.c_contiguous else memoryview(value).cast("B"))
+        emit(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
         position += padding + value.nbytes
     emit(b"\0" * (offset - position))
     file.seek(0)

@@ -20,6 +20,7 @@ from tvmake.spec import ModelSpec
 from . import onnx_file
 from .imported import ImportedModel, SourceNode, variable_name
 from .onnx_convert import CONVERTERS
+from .onnx_fold import fold_constants
 from .onnx_simplify import simplify
 
 _HANDLED_BY_THE_IMPORTER = {"Constant", "If"}
@@ -40,6 +41,7 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
     onnx_file.fix_inputs(model, spec.inputs, path)
     onnx_file.keep_outputs(model, spec.outputs, path)
     onnx_file.infer_shapes(model, path)
+    fold_constants(model.graph, onnx_file.opset(model))
     simplify(model.graph)
     module, nodes = _to_relax(model, path)
     _check_static(module, path)
@@ -60,7 +62,7 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
 
 def unsupported_operators(model: ModelProto) -> dict[str, list[str]]:
     """The operators that cannot be compiled, each with the names of its nodes."""
-    convert_map = onnx_frontend._get_convert_map()
+    convert_map = onnx_frontend._get_convert_map()  # noqa: SLF001 - there is no public one
     local_functions = {(function.domain, function.name) for function in model.functions}
     found: dict[str, list[str]] = {}
     for node in onnx_file.walk_nodes(model.graph):
@@ -102,7 +104,7 @@ def _check_values(model: ModelProto, path: Path) -> None:
             )
 
 
-class _Importer(onnx_frontend.ONNXGraphImporter):
+class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM has no types
     """TVM's importer, which names every result after the node that it comes from."""
 
     def __init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tvm
 from tvm import relax
@@ -60,7 +60,7 @@ class _Builder:
         self.calls: list[Call] = []
         self.inputs: list[int] = []
         self.weights: dict[bytes, int] = {}
-        self.values: list[np.ndarray] = []  # type: ignore[type-arg]
+        self.values: list[np.ndarray[Any, Any]] = []
         self.bound: dict[object, tuple[int, ...]] = {}
         self.names: set[str] = set()
 

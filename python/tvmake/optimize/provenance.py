@@ -17,7 +17,7 @@ from tvm import relax
 
 from tvmake.frontend.imported import ImportedModel, SourceNode, node_of_variable
 
-# Stands for a value: the identity of a variable before fusion, or a tuple that tells how it is made.
+# Stands for a value: the identity of a variable before fusion, or how it is made from such.
 _Key = Any
 
 
