@@ -70,7 +70,7 @@ function(_tvmake_build_runtime target linkage)
   if(linkage STREQUAL "SHARED")
     set(type SHARED)
     set(visibility -fvisibility=default)
-    set(link_options "LINKER:--gc-sections" "LINKER:--no-undefined")
+    _tvmake_runtime_exports(link_options)
   elseif(linkage STREQUAL "STATIC")
     # What tvm-ffi marks for export stays inside of the image that the archive is linked into.
     foreach(macro IN ITEMS TVM_FFI_DLL TVM_FFI_DLL_EXPORT TVM_RUNTIME_DLL TVM_RUNTIME_DLL_EXPORT)
@@ -83,7 +83,7 @@ function(_tvmake_build_runtime target linkage)
     OUTPUT_NAME tvm_runtime
     SYSTEM_SOURCES ${system_sources}
     SOURCES ${own_sources}
-    FILES ${headers}
+    FILES ${headers} "${root}/cmake/private/runtime_exports.map"
     INCLUDES "${root}/cpp/include" "${root}/cpp/src"
     SYSTEM_INCLUDES "${root}/cpp/compat" ${source_INCLUDES}
     DEFINITIONS ${definitions}
@@ -91,8 +91,26 @@ function(_tvmake_build_runtime target linkage)
     PREFIX_MAP ${source_PREFIX_MAP} "-ffile-prefix-map=${root}=tvmake"
     LINK_OPTIONS ${link_options}
     LIBRARIES ${libraries}
-    INTERFACE_INCLUDES "${root}/cpp/include"
+    INTERFACE_INCLUDES "${root}/cpp/include" ${source_INCLUDES}
+    INTERFACE_DEFINITIONS ${byte_order}
     INTERFACE_LIBRARIES ${libraries}
+  )
+endfunction()
+
+# The shared runtime exports what tvm-ffi and TVM mark for export, and tvmake's classes; not what the C++
+# library's templates leave behind.
+function(_tvmake_runtime_exports out)
+  if(APPLE)
+    set(${out} "LINKER:-dead_strip" PARENT_SCOPE)
+    return()
+  endif()
+  _tvmake_root(root)
+  set(
+    ${out}
+    "LINKER:--gc-sections"
+    "LINKER:--no-undefined"
+    "LINKER:--version-script=${root}/cmake/private/runtime_exports.map"
+    PARENT_SCOPE
   )
 endfunction()
 

@@ -1,12 +1,12 @@
 # Libraries that are the same for many projects: built with the user's own toolchain in the user's own
 # build, and kept in the cache folder for the next build tree that needs the same.
 #
-# _tvmake_library(<target> TYPE STATIC|SHARED OUTPUT_NAME <name>
-#   SYSTEM_SOURCES <file>… SOURCES <file>… SYSTEM_INCLUDES <dir>… INCLUDES <dir>…
-#   DEFINITIONS <def>… OPTIONS <option>… LINK_OPTIONS <option>… LIBRARIES <lib>…        for compiling and linking it
-#   PREFIX_MAP <option>…                           options that do not count: they only hide paths
-#   FILES <file>…                                  further inputs that count: headers, scripts
-#   INTERFACE_INCLUDES <dir>… INTERFACE_LIBRARIES <lib>… INTERFACE_LINK_OPTIONS <option>…)
+# _tvmake_library(<target> TYPE STATIC|SHARED OUTPUT_NAME <name> …) with these lists:
+#   SOURCES, SYSTEM_SOURCES            tvmake's, and those of others
+#   FILES                              further files that count: headers, scripts
+#   INCLUDES, SYSTEM_INCLUDES, DEFINITIONS, OPTIONS, LINK_OPTIONS, LIBRARIES
+#   PREFIX_MAP                         options that do not count: they only hide paths
+#   INTERFACE_INCLUDES, INTERFACE_DEFINITIONS, INTERFACE_LIBRARIES
 #
 # Creates the target, either IMPORTED from a copy of the cache's file, or as a normal target that is
 # published to the cache once it is built. Which of both is remembered in the build tree, so that a later
@@ -22,7 +22,7 @@ function(_tvmake_library target)
     ARG
     ""
     "TYPE;OUTPUT_NAME"
-    "SYSTEM_SOURCES;SOURCES;INCLUDES;SYSTEM_INCLUDES;DEFINITIONS;OPTIONS;LINK_OPTIONS;LIBRARIES;PREFIX_MAP;FILES;INTERFACE_INCLUDES;INTERFACE_LIBRARIES;INTERFACE_LINK_OPTIONS"
+    "SYSTEM_SOURCES;SOURCES;INCLUDES;SYSTEM_INCLUDES;DEFINITIONS;OPTIONS;LINK_OPTIONS;LIBRARIES;PREFIX_MAP;FILES;INTERFACE_INCLUDES;INTERFACE_DEFINITIONS;INTERFACE_LIBRARIES"
   )
   _tvmake_library_identity(
     identity
@@ -87,7 +87,8 @@ function(_tvmake_library target)
     ${target}
     PROPERTIES
       INTERFACE_INCLUDE_DIRECTORIES "${ARG_INTERFACE_INCLUDES}"
-      INTERFACE_LINK_OPTIONS "${ARG_INTERFACE_LINK_OPTIONS}"
+      INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "${ARG_INTERFACE_INCLUDES}"
+      INTERFACE_COMPILE_DEFINITIONS "${ARG_INTERFACE_DEFINITIONS}"
   )
   target_link_libraries(${target} INTERFACE ${ARG_INTERFACE_LIBRARIES})
 endfunction()
@@ -95,7 +96,11 @@ endfunction()
 # The compile settings of a library that is built here. Reads the caller's ARG_*. Overwrites instead of
 # appending, so that the surrounding directory's options stay out.
 macro(_tvmake_compile_library target)
-  set_source_files_properties(${ARG_SYSTEM_SOURCES} PROPERTIES COMPILE_OPTIONS -w)
+  # Not ours, so without warnings; and nearly all of it is registration, which runs once: made small.
+  set_source_files_properties(
+    ${ARG_SYSTEM_SOURCES}
+    PROPERTIES COMPILE_OPTIONS "-w;-Os;-fvisibility=hidden"
+  )
   set_target_properties(
     ${target}
     PROPERTIES
@@ -147,10 +152,13 @@ function(
       "flags ${flags}"
       "definitions ${definitions}"
       "options ${options}"
+      "system -Os -fvisibility=hidden"
       "link ${CMAKE_SHARED_LINKER_FLAGS} ${link_options} ${libraries}"
   )
     string(APPEND identity "${line}\n")
   endforeach()
+  _tvmake_root(root)
+  string(REPLACE "${root}/" "" identity "${identity}") # the same wherever tvmake lies
   set(${out} "${identity}" PARENT_SCOPE)
 endfunction()
 

@@ -1,4 +1,4 @@
-"""Tells CMake about one Python, in JSON on stdout: who it is, what it lacks, where TVM's sources are.
+"""Tells CMake about one Python, in JSON on stdout: what it is, has and lacks.
 
 CMake runs this file with whatever Python it found, so it needs nothing but the standard library of
 any Python 3, imports no package that it looks for, and answers in a few hundredths of a second.
@@ -53,7 +53,9 @@ def requirements(project: Path | None, extras: list[str]) -> list[str]:
     result = list(dependencies)
     for extra in extras:
         if extra not in optional:
-            raise ValueError(f"unknown extra '{extra}', expected one of {' '.join(sorted(optional))}")
+            raise ValueError(
+                f"unknown extra '{extra}', expected one of {' '.join(sorted(optional))}"
+            )
         result += optional[extra]
     return result
 
@@ -73,7 +75,7 @@ def _read_lists(text: str) -> tuple[list[str], dict[str, list[str]]]:
 
 def satisfied(requirement: str) -> bool:
     """Whether this Python has a package that fulfils one requirement line."""
-    match = _REQUIREMENT.match(requirement.split(";")[0].strip())
+    match = _REQUIREMENT.match(requirement.split(";", maxsplit=1)[0].strip())
     if not match:
         return False
     try:
@@ -101,7 +103,7 @@ def _holds(version: tuple[int, ...], operator: str, text: str) -> bool:
 
 def _version(text: str) -> tuple[int, ...]:
     """The numbers of a version, local part left out: `0.27.0.post1` -> (0, 27, 0, 1)."""
-    return tuple(int(number) for number in re.findall(r"\d+", text.split("+")[0]))
+    return tuple(int(number) for number in re.findall(r"\d+", text.split("+", maxsplit=1)[0]))
 
 
 def _package(name: str) -> dict[str, str] | None:
