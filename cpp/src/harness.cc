@@ -97,17 +97,20 @@ void SetInputs(Session& session, const Arguments& arguments) {
   const auto& inputs = session.api().inputs;
   std::vector<const std::string*> files(inputs.size());
   for (const NamedFile& input : arguments.inputs) {
+    if (input.name.empty()) continue;
+    const std::string*& file = files[Find(inputs, "input", input.name)];
+    if (file != nullptr) throw UsageError("two files for the input '" + input.name + "'");
+    file = &input.file;
+  }
+  // Files without a name are for the inputs that are left, in order.
+  for (const NamedFile& input : arguments.inputs) {
+    if (!input.name.empty()) continue;
     const auto next = std::ranges::find(files, nullptr);
-    const size_t index = input.name.empty() ? static_cast<size_t>(next - files.begin())
-                                            : Find(inputs, "input", input.name);
-    if (index == inputs.size()) {
+    if (next == files.end()) {
       throw UsageError(input.file + " is one file too many: the model has " +
                        std::to_string(inputs.size()) + " inputs");
     }
-    if (files[index] != nullptr) {
-      throw UsageError("two files for the input '" + std::string(inputs[index].name) + "'");
-    }
-    files[index] = &input.file;
+    *next = &input.file;
   }
   const bool measures = arguments.bench || arguments.profile;
   const bool random = arguments.seed || (measures && arguments.inputs.empty());

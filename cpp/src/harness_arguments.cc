@@ -21,7 +21,7 @@ T ParseNumber(std::string_view option, std::string_view text, T least) {
 }
 
 NamedFile ParseNamedFile(std::string_view option, std::string_view text) {
-  const size_t equals = text.rfind('=');
+  const size_t equals = text.find('=');
   if (equals == std::string_view::npos || equals == 0 || equals + 1 == text.size()) {
     throw UsageError(std::string(option) + " takes NAME=FILE, not '" + std::string(text) + "'");
   }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import textwrap
 import typing
@@ -289,9 +290,7 @@ def _escaped(character: str) -> str:
 def comment(text: str) -> str:
     """The text on one line, unable to begin or end a comment."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    for pair in ("*/", "/*", "??"):
-        line = line.replace(pair, f"{pair[0]} {pair[1]}")
-    return line
+    return re.sub(r"(?<=\*)(?=/)|(?<=/)(?=\*)|(?<=\?)(?=\?)", " ", line)
 
 
 def braces(values: Sequence[object]) -> str:
@@ -305,6 +304,8 @@ def function(signature: str, body: str, indent: int = 0) -> str:
     if indent + len(line) <= COLUMNS:
         return line
     margin = " " * indent
+    if indent + len(f"{signature} {{") > COLUMNS:
+        signature = re.sub(r"\((?!\))", f"(\n{margin}    ", signature, count=1)
     return f"{signature} {{\n{margin}  {body}\n{margin}}}"
 
 
@@ -314,19 +315,20 @@ def wrap(parts: Sequence[str], end: str = "", indent: int = 0) -> str:
     Items fill lines, aligned after the opening bracket, or below it where that leaves no room.
     """
     opening, *items = (part.replace(" ", "\0") for part in parts)
-    text = opening + ", ".join(items) + end.replace(" ", "\0")
-    aligned = indent + len(opening)
-    if aligned + max(map(len, items), default=0) + len(end) > COLUMNS:
-        text, aligned = text.replace(opening, opening + " ", 1), indent + 4
+    room = COLUMNS - indent - len(opening) - len(end)
+    below = bool(items) and max(map(len, items)) > room
+    aligned = " " * (indent + 4 if below else indent + len(opening))
+    first = "" if below else " " * indent + opening
     lines = textwrap.wrap(
-        text,
+        first + ", ".join(items) + end,
         COLUMNS,
-        initial_indent=" " * indent,
-        subsequent_indent=" " * aligned,
+        initial_indent=aligned if below else "",
+        subsequent_indent=aligned,
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return "\n".join(lines)[indent:].replace("\0", " ")
+    text = "\n".join([opening, *lines] if below else [lines[0][indent:], *lines[1:]])
+    return text.replace("\0", " ")
 
 
 def log2(value: int) -> int:

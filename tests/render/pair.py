@@ -106,7 +106,7 @@ def tensor(name: str, identifier: str, dtype: str, shape: list[int]) -> dict[str
     }
 
 
-def write(folder: Path, kernels: bytes = b"", **changes: object) -> Path:
+def write(folder: Path, kernels_o: bytes = b"", **changes: object) -> Path:
     """Write what the compiler would; give the manifest's path. `changes` replace its entries."""
     graph, weights = graph_json(), weights_bin()
     document = {
@@ -143,16 +143,11 @@ def write(folder: Path, kernels: bytes = b"", **changes: object) -> Path:
             "weights_bytes": len(weights),
             "tensors_bytes": 320,
         },
-        "weights": {
-            "mode": "EMBED",
-            "file": "weights.bin",
-            "id": weights[24:56].hex(),
-            "bytes": len(weights),
-        },
+        "weights": weights_entry("EMBED"),
         "graph": {"file": "graph.json", "sha256": hashlib.sha256(graph).hexdigest()},
         "kernels": {
             "file": "kernels.o",
-            "sha256": hashlib.sha256(kernels).hexdigest(),
+            "sha256": hashlib.sha256(kernels_o).hexdigest(),
             "backend_symbols": ["__TVMBackendParallelLaunch"],
             "functions": [
                 {"name": "scale", "symbol": "__tvm_ffi_pair_scale"},
@@ -181,9 +176,21 @@ def write(folder: Path, kernels: bytes = b"", **changes: object) -> Path:
     }
     document.update(changes)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "kernels.o").write_bytes(kernels)
+    (folder / "kernels.o").write_bytes(kernels_o)
     (folder / "weights.bin").write_bytes(weights)
     (folder / "graph.json").write_bytes(graph)
     manifest = folder / "manifest.json"
     manifest.write_text(json.dumps(document, indent=1), encoding="utf-8")
     return manifest
+
+
+def weights_entry(mode: str) -> dict[str, object]:
+    """The manifest's `weights`."""
+    blob = weights_bin()
+    return {"mode": mode, "file": "weights.bin", "id": blob[24:56].hex(), "bytes": len(blob)}
+
+
+def definitions(folder: Path) -> list[str]:
+    """The compiler flags that tell the loader its files."""
+    files = {"GRAPH": "graph.json", "WEIGHTS": "weights.bin"}
+    return [f'-DTVMAKE_{name}_FILE="{folder / file}"' for name, file in files.items()]

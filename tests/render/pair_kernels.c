@@ -1,5 +1,5 @@
-// The kernels of the model `pair`, as the compiler's would be: packed functions in an object, and weak null variables for
-// the runtime's functions.
+// The kernels of the model `pair`, as the compiler's would be: packed functions in an object, and
+// weak null variables for the runtime's functions.
 #include <stdbool.h>
 #include <tvm/ffi/c_api.h>
 

@@ -220,14 +220,14 @@ class BasicModel {
   }
 
   /// Computes the outputs from the inputs. Allocates nothing.
-  Outputs run() {
+  Outputs run() & {
     Check(Abi::kRun(handle()));
     return outputs();
   }
 
   /// As run(), showing every kernel call's time and results to `observer(const tvmake_call_view&)`.
   template <typename Observer>
-  Outputs run(Observer&& observer) {
+  Outputs run(Observer&& observer) & {
     using Type = std::remove_reference_t<Observer>;
     std::pair<Type*, std::exception_ptr> context{std::addressof(observer), nullptr};
     Check(Abi::kRunObserved(
@@ -247,7 +247,7 @@ class BasicModel {
 
   /// Copies all inputs in, in order, and runs.
   template <typename... Inputs>
-  Outputs operator()(Inputs&&... inputs) {
+  Outputs operator()(Inputs&&... inputs) & {
     static_assert(sizeof...(Inputs) == std::tuple_size_v<typename Abi::InputViews>,
                   "one argument per input");
     SetAll(std::index_sequence_for<Inputs...>(), inputs...);
