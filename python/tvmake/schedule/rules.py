@@ -80,7 +80,7 @@ def _sum(schedule: s_tir.Schedule, name: str, cpu: CpuModel) -> None:
     reduction = [loops[i] for i in reduced]
     schedule.reorder(*tiled.outer, *reduction, *tiled.inner)
     if tiled.inner:
-        registers = schedule.cache_write(block, 0, "local")
+        registers = schedule.cache_write(block, 0, "global")
         outer = _fuse(schedule, tiled.outer)
         schedule.reverse_compute_at(registers, outer)
         _unroll_and_vectorize(schedule, schedule.get_loops(registers)[1:])
