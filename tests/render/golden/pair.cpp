@@ -81,7 +81,6 @@ constexpr std::array<tvmake_call_info, 2> kCalls = {{
     {"scale", "scale", 1, kSources.data() + 0, 1, kResults.data() + 0},
     {"combine", "combine", 2, kSources.data() + 1, 2, kResults.data() + 1},
 }};
-// clang-format on
 
 constexpr tvmake_model_info kInfo = {
     .name = "pair",
@@ -105,6 +104,7 @@ constexpr tvmake_model_info kInfo = {
     .tensors_bytes = 320,
     .alignment = 64,
 };
+// clang-format on
 
 constexpr char kInfoJson[] = R"json({"name": "pair",
  "executor": "graph",
