@@ -25,7 +25,7 @@ void Run(const char* library_path, const char* input_path, const char* output_pa
 
   const Tensor input = function("get_input")(0).cast<Tensor>();
   std::ifstream source(input_path, std::ios::binary);
-  const auto bytes = static_cast<std::streamsize>(tvm::ffi::GetDataSize(*input.operator->()));
+  const auto bytes = static_cast<std::streamsize>(tvm::ffi::GetDataSize(input));
   source.read(static_cast<char*>(input.data_ptr()), bytes);
   if (source.gcount() != bytes) throw std::runtime_error("the input file is too short");
 
@@ -33,7 +33,7 @@ void Run(const char* library_path, const char* input_path, const char* output_pa
   const Tensor output = function("get_output")(0).cast<Tensor>();
   std::ofstream result(output_path, std::ios::binary);
   result.write(static_cast<const char*>(output.data_ptr()),
-               static_cast<std::streamsize>(tvm::ffi::GetDataSize(*output.operator->())));
+               static_cast<std::streamsize>(tvm::ffi::GetDataSize(output)));
   if (!result.flush()) throw std::runtime_error("cannot write the output");
 }
 
