@@ -102,18 +102,18 @@ class GraphExecutorModule final : public ffi::ModuleObj {
 
   void SetInput(ffi::PackedArgs args, ffi::Any*) {
     const size_t index = InputIndex(args[0]);
-    executor_->SetInput(index, *args[1].cast<DLTensor*>());
+    executor_->SetInput(index, TensorArg(args[1], executor_->input_info(index)));
     bound_inputs_[index] = std::nullopt;
   }
   void SetInputZeroCopy(ffi::PackedArgs args, ffi::Any*) {
     const size_t index = InputIndex(args[0]);
-    ffi::Tensor tensor = OwnedTensor(args[1]);
+    ffi::Tensor tensor = OwnedTensor(args[1], executor_->input_info(index));
     executor_->SetInputZeroCopy(index, tensor.GetDLTensorPtr());
     bound_inputs_[index] = std::move(tensor);
   }
   void SetOutputZeroCopy(ffi::PackedArgs args, ffi::Any*) {
     const size_t index = OutputIndex(args[0]);
-    ffi::Tensor tensor = OwnedTensor(args[1]);
+    ffi::Tensor tensor = OwnedTensor(args[1], executor_->output_info(index));
     executor_->SetOutputZeroCopy(index, tensor.GetDLTensorPtr());
     bound_outputs_[index] = std::move(tensor);
   }
@@ -127,7 +127,7 @@ class GraphExecutorModule final : public ffi::ModuleObj {
     if (args.size() == 1) {
       *result = ViewOf(executor_->GetOutput(index), bound_outputs_[index]);
     } else {
-      executor_->CopyOutput(index, *args[1].cast<DLTensor*>());
+      executor_->CopyOutput(index, TensorArg(args[1], executor_->output_info(index)));
     }
   }
   void GetNumInputs(ffi::PackedArgs, ffi::Any* result) {
@@ -163,7 +163,8 @@ class GraphExecutorModule final : public ffi::ModuleObj {
   }
   size_t Index(ffi::AnyView key, const char* role, size_t count,
                int (Executor::*find)(std::string_view) const) const;
-  static ffi::Tensor OwnedTensor(ffi::AnyView value);
+  const DLTensor& TensorArg(ffi::AnyView value, const TensorInfo& expected) const;
+  ffi::Tensor OwnedTensor(ffi::AnyView value, const TensorInfo& expected) const;
   ffi::Tensor ViewOf(const DLTensor& tensor, ffi::Optional<ffi::Tensor> bound) const;
   ffi::Map<ffi::String, ffi::Any> Info(size_t count,
                                        const TensorInfo& (Executor::*info)(size_t) const) const;
@@ -238,11 +239,25 @@ size_t GraphExecutorModule::Index(ffi::AnyView key, const char* role, size_t cou
   return static_cast<size_t>(index);
 }
 
-ffi::Tensor GraphExecutorModule::OwnedTensor(ffi::AnyView value) {
-  if (auto tensor = value.try_cast<ffi::Tensor>()) return *std::move(tensor);
+const DLTensor& GraphExecutorModule::TensorArg(ffi::AnyView value,
+                                               const TensorInfo& expected) const {
+  if (const auto tensor = value.try_cast<DLTensor*>(); tensor && *tensor != nullptr)
+    return **tensor;
+  throw Error(ErrorKind::kDType,
+              Cat("model ", Quoted(executor_->model().name), ": ", Quoted(expected.name), ": got ",
+                  value.GetTypeKey(), ", expected a tensor of ", DTypeText(expected.dtype),
+                  ShapeText(expected.shape)));
+}
+
+ffi::Tensor GraphExecutorModule::OwnedTensor(ffi::AnyView value, const TensorInfo& expected) const {
+  if (auto tensor = value.try_cast<ffi::Tensor>(); tensor && tensor->defined()) {
+    return *std::move(tensor);
+  }
+  TensorArg(value, expected);
   throw Error(ErrorKind::kInvalidArgument,
-              "zero copy expects a tvm_ffi.Tensor, which is kept alive while it is bound; make one "
-              "with tvm_ffi.from_dlpack");
+              Cat("model ", Quoted(executor_->model().name), ": ", Quoted(expected.name),
+                  ": zero copy expects a tvm_ffi.Tensor, which is kept alive while it is bound; "
+                  "make one with tvm_ffi.from_dlpack"));
 }
 
 ffi::Tensor GraphExecutorModule::ViewOf(const DLTensor& tensor,

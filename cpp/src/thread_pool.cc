@@ -10,6 +10,7 @@
 #if defined(__linux__)
 #include <sched.h>
 #endif
+#include <unistd.h>
 
 #include "text.h"
 #include "tvmake/error.h"
@@ -70,7 +71,9 @@ ThreadPool::Scope::Scope(ThreadPool* pool) : outer_(std::exchange(current_pool, 
 ThreadPool::Scope::~Scope() { current_pool = outer_; }
 
 ThreadPool::ThreadPool(int num_threads)
-    : num_threads_(num_threads), slots_(new Slot[static_cast<size_t>(num_threads)]) {
+    : num_threads_(num_threads),
+      owner_(getpid()),
+      slots_(new Slot[static_cast<size_t>(num_threads)]) {
   workers_.reserve(static_cast<size_t>(num_threads - 1));
   try {
     for (int id = 1; id < num_threads; ++id) {
@@ -89,7 +92,14 @@ void ThreadPool::Stop() {
   stop_ = true;
   ++epoch_;
   epoch_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
+  for (std::thread& worker : workers_) {
+    // A forked child has no workers to wait for.
+    if (getpid() == owner_) {
+      worker.join();
+    } else {
+      worker.detach();
+    }
+  }
 }
 
 int ThreadPool::RunSerially(FTVMParallelLambda task, void* data, int num_tasks) {

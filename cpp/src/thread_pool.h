@@ -2,6 +2,7 @@
 #ifndef TVMAKE_THREAD_POOL_H_
 #define TVMAKE_THREAD_POOL_H_
 
+#include <sys/types.h>
 #include <tvm/runtime/c_backend_api.h>
 
 #include <atomic>
@@ -80,6 +81,7 @@ class ThreadPool {
   int RaiseFirstError();
 
   const int num_threads_;
+  const pid_t owner_;  // the process that has the workers
   std::unique_ptr<Slot[]> slots_;
 
   // The current launch: written before its slots are freed, read only by who has taken one.

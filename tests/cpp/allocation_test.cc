@@ -58,9 +58,18 @@ int CountAllocations(Body&& body) {
   return allocations;
 }
 
+// Volatile: compilers may remove an allocation that nobody sees.
+void* volatile seen = nullptr;
+
 void TestCounter() {
-  CHECK(CountAllocations([] { ::operator delete(::operator new(100)); }) == 1);
-  CHECK(CountAllocations([] { std::free(std::aligned_alloc(64, 128)); }) == 1);
+  CHECK(CountAllocations([] {
+          seen = ::operator new(100);
+          ::operator delete(seen);
+        }) == 1);
+  CHECK(CountAllocations([] {
+          seen = std::aligned_alloc(64, 128);
+          std::free(seen);
+        }) == 1);
 }
 
 int Nothing(int, TVMParallelGroupEnv*, void*) { return 0; }

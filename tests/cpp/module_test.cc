@@ -170,7 +170,10 @@ void TestErrors(const ModelDefinition& model, const ffi::Module& module) {
   ExpectError("IndexError", "has no output -1", [&] { Call(module, "get_output", -1); });
   ExpectError("TypeError", "set_input got 1 arguments, expected 2",
               [&] { Call(module, "set_input", 0); });
-  ExpectError("TypeError", "", [&] { Call(module, "set_input", 0, nullptr); });
+  for (const char* name : {"set_input", "set_input_zero_copy", "set_output_zero_copy"}) {
+    ExpectError("TypeError", "got None, expected a tensor of float32[4, 4]",
+                [&] { Call(module, name, 0, nullptr); });
+  }
   ExpectError("ValueError", "zero copy expects a tvm_ffi.Tensor",
               [&] { Call(module, "set_input_zero_copy", 0, Borrowed(NewTensor({4, 4}, 0))); });
   ExpectError("ValueError", "got device type 2", [&] { CallFactory(model, DLDevice{kDLCUDA, 0}); });

@@ -1,9 +1,12 @@
 // The thread pool, alone and under executors that run at once. Also built with ThreadSanitizer.
+#include <sys/wait.h>
 #include <tvm/runtime/c_backend_api.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -129,6 +132,21 @@ void TestNestedLaunch() {
   CHECK(ThreadPool::Current() == &pool);
 }
 
+// A forked child has no workers; its launches still finish.
+void TestFork() {
+  auto pool = std::make_unique<ThreadPool>(3);
+  const pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    Counts counts;
+    const bool ran = pool->Launch(Count, &counts, 7) == 0 && counts.calls[6] == 1;
+    pool.reset();
+    _exit(ran ? 0 : 1);
+  }
+  int status = -1;
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
 // y = 2 x, each task a part; y must not be that of another executor.
 struct Span {
   const float* x;
@@ -208,6 +226,7 @@ int main() {
   TestErrors();
   TestBarrier();
   TestNestedLaunch();
+  TestFork();
   TestExecutors();
   TestExecutorError();
   TestWorkspace();
