@@ -206,7 +206,9 @@ def verify(
     """Run the harness on seeded inputs and compare every output with onnxruntime."""
     from tvmake.verify import Verification, run_verification
 
-    request = Verification(manifest, model, harness, work_dir, emulator, weights, rtol, atol, seed)
+    request = Verification(
+        manifest, model, harness.absolute(), work_dir, emulator, weights, rtol, atol, seed
+    )
     result = run_verification(request)
     typer.echo(result.text)
     if not result.passed:

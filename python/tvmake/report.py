@@ -52,7 +52,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         raise ModelError("the model file does not exist", where=str(path))
-    model = onnx_file.read(path)
+    model, _ = onnx_file.read(path)
     unsupported = unsupported_operators(model)
     counts = Counter(
         f"{node.domain}.{node.op_type}" if node.domain else node.op_type

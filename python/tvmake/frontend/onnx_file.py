@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 _PROTOBUF_LIMIT = 1 << 31
 
 
-def read(path: Path) -> ModelProto:
+def read(path: Path) -> tuple[ModelProto, tuple[str, ...]]:
     """Parse and check an ONNX file, its external data included.
+
+    Returns:
+        The model, and every file that was read.
 
     Raises:
         ModelError: when it is not ONNX, is truncated, or breaks the ONNX rules.
@@ -47,34 +50,27 @@ def read(path: Path) -> ModelProto:
             where=str(path),
             fix="export or copy the model again",
         )
+    files = (str(path), *_external_files(model, path.parent))
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(
             f"the model's external data cannot be read: {error}", where=str(path)
         ) from error
+    if not all(output.type.tensor_type.HasField("shape") for output in model.graph.output):
+        # Legal in practice, though the checker below wants the shapes of outputs spelled out.
+        model = infer_shapes(model, path)
     try:
         # Models beyond protobuf's limit can only be checked on disk.
         onnx.checker.check_model(str(path) if len(data) >= _PROTOBUF_LIMIT else model)
     except onnx.checker.ValidationError as error:
         raise ModelError(f"the model breaks the ONNX rules: {error}", where=str(path)) from error
-    return model
+    return model, files
 
 
 def opset(model: ModelProto) -> int:
     """The version of the default operator set."""
     return next((int(i.version) for i in model.opset_import if i.domain in ("", "ai.onnx")), 1)
-
-
-def external_files(model: ModelProto, folder: Path) -> tuple[str, ...]:
-    """The files with external data that the model refers to."""
-    names = {
-        entry.value
-        for tensor in model.graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return tuple(str(folder / name) for name in sorted(names))
 
 
 def graph_inputs(graph: GraphProto) -> list[ValueInfoProto]:
@@ -151,7 +147,7 @@ def keep_outputs(model: ModelProto, names: Sequence[str], path: Path) -> None:
 
 
 def infer_shapes(model: ModelProto, path: Path) -> ModelProto:
-    """ONNX's own shape inference, as a check of the model against its inputs' shapes.
+    """ONNX's own shape inference, which is also a check of the shapes against each other.
 
     Raises:
         ModelError: when shapes or types contradict each other.
@@ -247,3 +243,14 @@ def is_tensor(value: ValueInfoProto) -> bool:
         value.type.WhichOneof("value") == "tensor_type"
         and value.type.tensor_type.elem_type != TensorProto.STRING
     )
+
+
+def _external_files(model: ModelProto, folder: Path) -> tuple[str, ...]:
+    """The files with external data that the model refers to."""
+    names = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return tuple(str(folder / name) for name in sorted(names))

@@ -34,8 +34,7 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
         ModelError, SpecError, UnsupportedError: see `onnx_file` and `frontend.import_model`.
     """
     path = spec.model
-    model = onnx_file.read(path)
-    files = (str(path), *onnx_file.external_files(model, path.parent))
+    model, files = onnx_file.read(path)
     _check_operators(model, path)
     _check_values(model, path)
     onnx_file.fix_inputs(model, spec.inputs, path)
@@ -125,9 +124,9 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM ha
 
     def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
         node = self.current_node
-        if converter := CONVERTERS.get(op_name):
-            result = converter(self.bb, list(inputs))
-        else:
+        converter = CONVERTERS.get(op_name)
+        result = converter(self.bb, list(inputs), attrs) if converter else None
+        if result is None:
             result = super()._convert_operator(op_name, inputs, attrs, opset)
         if isinstance(result, relax.Call):
             result = self.bb.emit(result, name_hint=variable_name(node))

@@ -1,0 +1,200 @@
+"""The compiler's way as a whole, over the planned arena, against onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from python.arena_runner import run
+from python.onnx_models import node, random, save, small_cnn, spec
+from tvmake.compiler import ARTIFACTS, compile_model, emit
+from tvmake.dump import Dump
+from tvmake.reference import reference_outputs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def check(path: Path, inputs: dict[str, np.ndarray], *entries: str, rtol: float = 2e-6) -> None:
+    """Compile, run, compare every output with onnxruntime."""
+    model = compile_model(spec(path, *entries))
+    got = run(model, inputs)
+    expected = reference_outputs(path, inputs, list(got))
+    for name, value in got.items():
+        scale = np.abs(expected[name]).max()
+        np.testing.assert_allclose(value, expected[name], atol=rtol * scale, rtol=0, err_msg=name)
+
+
+def test_small_cnn(tmp_path: Path) -> None:
+    check(small_cnn(tmp_path / "m.onnx"), {"x": random(1, 3, 12, 12)})
+
+
+def test_batch_norm_is_folded_into_the_convolution(tmp_path: Path) -> None:
+    model = compile_model(spec(small_cnn(tmp_path / "m.onnx")))
+    first = model.graph.calls[0]
+    assert first.provenance is not None
+    assert [source.op_type for source in first.provenance.sources] == [
+        "Conv",
+        "BatchNormalization",
+        "Relu",
+    ]
+    shapes = [model.graph.tensors[index].shape for index in first.inputs]
+    assert shapes == [(1, 3, 12, 12), (8, 3, 3, 3), (1, 8, 1, 1)]  # no scale is left
+
+
+def test_provenance_names_the_result(tmp_path: Path) -> None:
+    model = compile_model(spec(small_cnn(tmp_path / "m.onnx")))
+    tensors = [call.provenance.tensor for call in model.graph.calls if call.provenance]
+    assert tensors[0] == "r1"
+    assert "r2" in tensors
+    assert tensors[-1] == "y"
+
+
+def test_provenance_of_equal_kernels(tmp_path: Path) -> None:
+    nodes = [node("Conv", f"t{i} w{i}", f"c{i}", pads=[1, 1, 1, 1]) for i in range(4)]
+    nodes = [n for i, c in enumerate(nodes) for n in (c, node("Relu", f"c{i}", f"t{i + 1}"))]
+    weights = {f"w{i}": random(4, 4, 3, 3, seed=i) for i in range(4)}
+    path = save(tmp_path / "m.onnx", nodes, {"t0": (1, 4, 6, 6)}, ["t4"], weights)
+    model = compile_model(spec(path))
+    assert len(model.graph.kernels) == 1
+    named = [call.provenance.tensor for call in model.graph.calls if call.provenance]
+    assert named == ["t1", "t2", "t3", "t4"]
+    for call, expected in zip(model.graph.calls, range(4), strict=True):
+        assert call.provenance
+        assert [s.name for s in call.provenance.sources] == [
+            f"node_c{expected}",
+            f"node_t{expected + 1}",
+        ]
+
+
+def test_outputs_never_alias(tmp_path: Path) -> None:
+    """An input, a weight, and one value twice, all handed out as outputs."""
+    nodes = [
+        node("Identity", "x", "same"),
+        node("Reshape", "x shape", "view"),
+        node("Identity", "w", "weight"),
+        node("Relu", "x", "a"),
+        node("Identity", "a", "b"),
+    ]
+    weights = {"w": random(3), "shape": np.array([6], "int64")}
+    outputs = ["same", "view", "weight", "a", "b"]
+    path = save(tmp_path / "m.onnx", nodes, {"x": (2, 3)}, outputs, weights)
+    check(path, {"x": random(2, 3)})
+    model = compile_model(spec(path))
+    offsets = [model.plan.offsets[index] for index in (*model.graph.inputs, *model.graph.outputs)]
+    assert len(set(offsets)) == len(offsets)
+    assert -1 not in offsets
+
+
+def test_in_place_where_an_input_dies(tmp_path: Path) -> None:
+    nodes = [
+        node("MaxPool", "x", "p", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", "p w", "c", kernel_shape=[1, 1]),
+        node("MaxPool", "c", "q", kernel_shape=[1, 1]),
+        node("Add", "p q", "y"),  # the last use of both, element by element
+    ]
+    weights = {"w": random(4, 4, 1, 1)}
+    path = save(tmp_path / "m.onnx", nodes, {"x": (1, 4, 16, 16)}, ["y"], weights)
+    check(path, {"x": random(1, 4, 16, 16)})
+    model = compile_model(spec(path))
+    shared = [
+        (call.inputs[i], call.outputs[o])
+        for call in model.graph.calls
+        for o, i in call.in_place
+        if model.plan.offsets[call.inputs[i]] == model.plan.offsets[call.outputs[o]]
+    ]
+    assert shared
+
+
+def test_outputs_option_cuts_the_graph(tmp_path: Path) -> None:
+    path = small_cnn(tmp_path / "m.onnx")
+    model = compile_model(spec(path, outputs=["r1"]))
+    assert model.graph.output_names == ("r1",)
+    assert len(model.graph.calls) == 1
+    got = run(model, {"x": random(1, 3, 12, 12)})
+    expected = reference_outputs(path, {"x": random(1, 3, 12, 12)}, ["r1"])
+    np.testing.assert_allclose(got["r1"], expected["r1"], atol=1e-5)
+
+
+def test_inputs_fix_dynamic_shapes(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "x w", "y")]
+    path = save(tmp_path / "m.onnx", nodes, {"x": ("N", 4)}, ["y"], {"w": random(4, 3)})
+    check(path, {"x": random(5, 4)}, "x=float32[5,4]")
+
+
+def test_integers_and_gather(tmp_path: Path) -> None:
+    nodes = [node("Gather", "table ids", "e"), node("ReduceMean", "e", "y", axes=[1], keepdims=0)]
+    path = save(
+        tmp_path / "m.onnx",
+        nodes,
+        {"ids": (2, 7)},
+        ["y"],
+        {"table": random(11, 8)},
+        {"ids": TensorProto.INT64},
+    )
+    check(path, {"ids": np.arange(14).reshape(2, 7) % 11})
+
+
+def test_compile_is_deterministic(tmp_path: Path) -> None:
+    path = small_cnn(tmp_path / "m.onnx")
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:  # separate caches: the second build compiles again
+        emit(compile_model(spec(path)), folder, folder / "cache")
+    for name in ARTIFACTS:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+
+
+def test_a_changed_weight_recompiles_no_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = small_cnn(tmp_path / "m.onnx")
+    emit(compile_model(spec(path)), tmp_path / "out", tmp_path / "cache")
+    before = (tmp_path / "out" / "kernels.o").stat()
+    model = onnx.load(path)
+    changed = np.frombuffer(model.graph.initializer[0].raw_data, "float32") * 2
+    model.graph.initializer[0].raw_data = changed.tobytes()
+    path.write_bytes(model.SerializeToString())
+    compiled = compile_model(spec(path))
+    monkeypatch.setattr("tvm.compile", lambda *_, **__: pytest.fail("a kernel was compiled"))
+    emit(compiled, tmp_path / "out", tmp_path / "cache")
+    after = (tmp_path / "out" / "kernels.o").stat()
+    assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
+
+
+def test_an_unchanged_artifact_keeps_its_time(tmp_path: Path) -> None:
+    path = small_cnn(tmp_path / "m.onnx")
+    times = []
+    for _ in range(2):
+        emit(compile_model(spec(path)), tmp_path / "out", tmp_path / "cache")
+        times.append([(tmp_path / "out" / name).stat().st_mtime_ns for name in ARTIFACTS])
+    assert times[0] == times[1]
+
+
+def test_dump_shows_every_stage(tmp_path: Path) -> None:
+    compile_model(spec(small_cnn(tmp_path / "m.onnx")), Dump(tmp_path / "dump"))
+    names = sorted(path.name for path in (tmp_path / "dump").iterdir())
+    assert names == ["1-imported.py", "2-optimized.py", "3-kernels.py", "4-memory.txt"]
+    assert "batch_norm" in (tmp_path / "dump" / "1-imported.py").read_text()
+    assert "batch_norm" not in (tmp_path / "dump" / "2-optimized.py").read_text()
+    assert "T.vectorized" in (tmp_path / "dump" / "3-kernels.py").read_text()
+    assert "weights" in (tmp_path / "dump" / "4-memory.txt").read_text()
+
+
+def test_graph_json_has_the_graph_executor_form(tmp_path: Path) -> None:
+    path = small_cnn(tmp_path / "m.onnx")
+    model = compile_model(spec(path))
+    emit(model, tmp_path, tmp_path / "cache")
+    graph = json.loads((tmp_path / "graph.json").read_text())
+    entries = graph["node_row_ptr"][-1]
+    assert len(graph["node_row_ptr"]) == len(graph["nodes"]) + 1
+    for name in ("dltype", "shape", "storage_id", "device_index", "byte_offset"):
+        assert len(graph["attrs"][name][1]) == entries, name
+    for index, entry in enumerate(graph["nodes"]):
+        assert entry["op"] == ("null" if index in graph["arg_nodes"] else "tvm_op")
+        assert all(source < index for source, _, _ in entry["inputs"])
+    assert graph["tvmake"]["arena_bytes"] == model.plan.arena_bytes
