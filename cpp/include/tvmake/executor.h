@@ -30,12 +30,12 @@ struct Kernel {
 // The constant data of one compiled model, usually rendered. Whatever it points to, and the
 // definition itself, must outlive every executor made from it. May be shared by all threads.
 struct ModelDefinition {
-  const char* name;
-  std::string_view graph_json;
-  std::span<const std::byte> weights;  // contents of weights.bin; empty: they are in a file
+  const char* name = "";
+  std::string_view graph_json = {};
+  std::span<const std::byte> weights = {};  // contents of weights.bin; empty: they are in a file
   const char* weights_file = nullptr;  // file name to look for beside the image of this definition
-  std::span<const Kernel> kernels;
-  std::span<const char* const> required_cpu_features;  // LLVM's names, e.g. "avx2"
+  std::span<const Kernel> kernels = {};
+  std::span<const char* const> required_cpu_features = {};  // LLVM's names, e.g. "avx2"
   const char* triple = "";
   const char* cpu = "";
   // Points the kernels' `__TVMBackend…` variables to the runtime. Called once per executor, after
@@ -49,7 +49,7 @@ struct Options {
   // 0: TVM_NUM_THREADS when set, else one per CPU that this process may run on.
   int num_threads = 0;
   // Weights file in place of the default one. Only for models whose weights are in a file.
-  std::string weights_path;
+  std::string weights_path = {};
 };
 
 // `name` and `shape` live as long as the executor.
