@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
 from python.arena_runner import run
 from python.onnx_models import node, save, spec
-
 from tvmake.compiler import compile_model
 from tvmake.reference import reference_outputs
 from tvmake.spec import TargetSpec
@@ -40,7 +40,7 @@ class Cases:
 
     random: np.random.Generator
     nodes: list[onnx.NodeProto] = field(default_factory=list)
-    inputs: dict[str, Sequence[int | str]] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ def convolution(cases: Cases) -> None:
     sizes = [cases.pick(SIZES if rank < 3 else (5, 7, 14), at_least=r) for r in reach]
     x = cases.input(cases.pick((1, 2)), inner, *sizes)
     w = cases.weight(outer, inner // groups, *kernel)
-    attributes = {
+    attributes: dict[str, Any] = {
         "group": groups,
         "dilations": dilations,
         "strides": [cases.pick((1, 1, 2)) for _ in range(rank)],
@@ -130,7 +130,7 @@ def attention(cases: Cases) -> None:
 def pooling(cases: Cases) -> None:
     channels, size = cases.pick(CHANNELS), cases.pick(SIZES, 5)
     x = cases.input(1, channels, size, size)
-    attributes = {
+    attributes: dict[str, Any] = {
         "kernel_shape": [3, 3],
         "strides": [cases.pick((1, 2))] * 2,
         "pads": [int(p) for p in cases.random.integers(0, 2, 4)],
