@@ -31,7 +31,7 @@ LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
 MEGABYTE = 1e6
 CALLS = 1000  # of the chain of tiny kernels
-WIDTH = 4  # of its matrices
+WIDTHS = (4, 8)  # of the values between them, in turn
 REPEATS = 9  # of measurements that take less than a second
 
 
@@ -100,12 +100,15 @@ def call_overhead(folder: Path) -> Iterator[Figure]:
     onnx.save(_chain_model(), chain / "chain.onnx")
     _compile("chain", chain / "chain.onnx", chain)
     manifest = json.loads((chain / "manifest.json").read_text(encoding="utf-8"))
-    (kernel,) = manifest["kernels"]["functions"]
+    symbols = {entry["name"]: entry["symbol"] for entry in manifest["kernels"]["functions"]}
+    first, second = (call["kernel"] for call in manifest["calls"][:2])
     (chain / "chain.h").write_text(
-        f"constexpr unsigned kCalls = {CALLS};\n"
-        f"constexpr unsigned kWidth = {WIDTH};\n"
-        f"#define CHAIN_KERNEL {kernel['symbol']}\n"
-        f'#define CHAIN_KERNEL_NAME "{kernel["name"]}"\n',
+        f"#define CHAIN_CALLS {CALLS}\n"
+        f"#define CHAIN_WIDTHS {WIDTHS[0]}, {WIDTHS[1]}\n"
+        f"#define CHAIN_KERNELS {symbols[first]}, {symbols[second]}\n"
+        f'#define CHAIN_KERNEL_NAMES "{first}", "{second}"\n'
+        f"int {symbols[first]}(void*, const TVMFFIAny*, int32_t, TVMFFIAny*);\n"
+        f"int {symbols[second]}(void*, const TVMFFIAny*, int32_t, TVMFFIAny*);\n",
         encoding="utf-8",
     )
     build = folder / "build"
@@ -143,14 +146,20 @@ def _chain_model() -> onnx.ModelProto:
     generator = np.random.default_rng(0)
     nodes, weights = [], []
     for index in range(CALLS):
-        matrix = generator.standard_normal((WIDTH, WIDTH), np.float32) / np.float32(WIDTH**0.5)
+        shape = (WIDTHS[index % 2], WIDTHS[(index + 1) % 2])
+        matrix = generator.standard_normal(shape, np.float32) / np.float32(shape[0] ** 0.5)
         weights.append(numpy_helper.from_array(matrix, f"w{index}"))
         nodes.append(helper.make_node("MatMul", [f"x{index}", f"w{index}"], [f"x{index + 1}"]))
+    last = [1, WIDTHS[CALLS % 2]]
     graph = helper.make_graph(
         nodes,
         "chain",
-        [helper.make_tensor_value_info("x0", onnx.TensorProto.FLOAT, [1, WIDTH])],
-        [helper.make_tensor_value_info(f"x{CALLS}", onnx.TensorProto.FLOAT, [1, WIDTH])],
+        [helper.make_tensor_value_info("x0", onnx.TensorProto.FLOAT, [1, WIDTHS[0]])],
+        [
+            helper.make_tensor_value_info(
+                f"x{CALLS}", onnx.TensorProto.FLOAT, [1, WIDTHS[CALLS % 2]]
+            )
+        ],
         weights,
     )
     opset = helper.make_opsetid("", 17)
@@ -170,7 +179,9 @@ def _compile(name: str, model: Path, folder: Path) -> float:
     path = folder / "spec.json"
     path.write_text(json.dumps(spec), encoding="utf-8")
     compiler: list[str | Path] = [sys.executable, "-m", "tvmake", "compile"]
-    return _timed([*compiler, "--spec", path, "--output-dir", folder])
+    cache = folder / "cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    return _timed([*compiler, "--spec", path, "--output-dir", folder, "--cache-dir", cache])
 
 
 def _resnet50_build(folder: Path) -> Path:

@@ -21,12 +21,16 @@
 #include <string>
 #include <vector>
 
-#include "chain.h"  // kCalls, kWidth, CHAIN_KERNEL, CHAIN_KERNEL_NAME
-
-extern "C" int CHAIN_KERNEL(void*, const TVMFFIAny*, int32_t, TVMFFIAny*);
+extern "C" {
+#include "chain.h"  // CHAIN_CALLS, CHAIN_WIDTHS, CHAIN_KERNELS and their declarations, CHAIN_KERNEL_NAMES
+}
 
 namespace {
 
+constexpr std::size_t kCalls = CHAIN_CALLS;
+constexpr std::array<int64_t, 2> kWidths{CHAIN_WIDTHS};
+constexpr std::array<TVMFFISafeCallType, 2> kKernels{CHAIN_KERNELS};
+constexpr std::array<const char*, 2> kNames{CHAIN_KERNEL_NAMES};
 constexpr int kRounds = 300;
 constexpr std::size_t kAlignment = 64;
 
@@ -52,40 +56,46 @@ double NanosecondsPerCall(Function run) {
 // The same calls without an executor: every argument prepared, one loop.
 class DirectCalls {
  public:
-  DirectCalls() : tensors_(3 * kCalls), arguments_(tensors_.size()) {
-    for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      const bool is_weight = i % 3 == 1;
-      const std::size_t call = i / 3;
-      tensors_[i] = DLTensor{
-          .data = is_weight ? weights_[call].data() : values_[(call + i % 3 / 2) % 2].data(),
-          .device = {kDLCPU, 0},
-          .ndim = 2,
-          .dtype = {kDLFloat, 32, 1},
-          .shape = is_weight ? weight_shape_.data() : value_shape_.data(),
-          .strides = nullptr,
-          .byte_offset = 0};
-      arguments_[i] = TVMFFIAny{};
-      arguments_[i].type_index = kTVMFFIDLTensorPtr;
-      arguments_[i].v_ptr = &tensors_[i];
+  DirectCalls() : tensors_(3 * kCalls), arguments_(3 * kCalls) {
+    for (std::size_t call = 0; call < kCalls; ++call) {
+      const std::size_t in = call % 2;
+      const std::size_t out = 1 - in;
+      Set(3 * call, values_[in].data(), value_shapes_[in]);
+      Set(3 * call + 1, weights_[call].data(), weight_shapes_[in]);
+      Set(3 * call + 2, values_[out].data(), value_shapes_[out]);
     }
   }
 
   void Run() const {
     for (std::size_t call = 0; call < kCalls; ++call) {
       TVMFFIAny result{};
-      if (CHAIN_KERNEL(nullptr, &arguments_[3 * call], 3, &result) != 0) {
+      if (kKernels[call % 2](nullptr, &arguments_[3 * call], 3, &result) != 0) {
         throw std::runtime_error("a kernel failed");
       }
     }
   }
 
  private:
-  struct alignas(kAlignment) Matrix : std::array<float, kWidth * kWidth> {};
-  struct alignas(kAlignment) Row : std::array<float, kWidth> {};
-  std::array<int64_t, 2> weight_shape_{kWidth, kWidth};
-  std::array<int64_t, 2> value_shape_{1, kWidth};
-  std::vector<Matrix> weights_{kCalls};
-  std::vector<Row> values_{2};
+  using Shape = std::array<int64_t, 2>;
+  struct alignas(kAlignment) Row : std::array<float, std::max(kWidths[0], kWidths[1])> {};
+  struct alignas(kAlignment) Matrix : std::array<float, kWidths[0] * kWidths[1]> {};
+
+  void Set(std::size_t index, float* data, Shape& shape) {
+    tensors_[index] = DLTensor{.data = data,
+                               .device = {kDLCPU, 0},
+                               .ndim = 2,
+                               .dtype = {kDLFloat, 32, 1},
+                               .shape = shape.data(),
+                               .strides = nullptr,
+                               .byte_offset = 0};
+    arguments_[index].type_index = kTVMFFIDLTensorPtr;
+    arguments_[index].v_ptr = &tensors_[index];
+  }
+
+  std::array<Shape, 2> value_shapes_{Shape{1, kWidths[0]}, Shape{1, kWidths[1]}};
+  std::array<Shape, 2> weight_shapes_{Shape{kWidths[0], kWidths[1]}, Shape{kWidths[1], kWidths[0]}};
+  std::vector<Matrix> weights_ = std::vector<Matrix>(kCalls);
+  std::array<Row, 2> values_{};
   std::vector<DLTensor> tensors_;
   std::vector<TVMFFIAny> arguments_;
 };
@@ -101,7 +111,7 @@ void Measure(const std::string& folder) {
       deleter);
   std::memcpy(blob.get(), weights.data(), weights.size());
 
-  const std::array<tvmake::Kernel, 1> kernels{{{CHAIN_KERNEL_NAME, &CHAIN_KERNEL}}};
+  const std::array<tvmake::Kernel, 2> kernels{{{kNames[0], kKernels[0]}, {kNames[1], kKernels[1]}}};
   const tvmake::ModelDefinition model{.name = "chain",
                                       .graph_json = graph,
                                       .weights = {blob.get(), weights.size()},
@@ -112,8 +122,8 @@ void Measure(const std::string& folder) {
   const double inside = NanosecondsPerCall([&] { executor->Run(); });
   const DirectCalls calls;
   const double direct = NanosecondsPerCall([&] { calls.Run(); });
-  std::printf("{\"calls\": %zu, \"executor_ns\": %.2f, \"direct_ns\": %.2f}\n", std::size_t{kCalls},
-              inside, direct);
+  std::printf("{\"calls\": %zu, \"executor_ns\": %.2f, \"direct_ns\": %.2f}\n", kCalls, inside,
+              direct);
 }
 
 }  // namespace

@@ -79,12 +79,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a reader has: tvmake's sources, the command line, an active virtual environment."""
     tools = tmp_path_factory.mktemp("tools")
-    command = tools / "tvmake"
-    command.write_text(
-        f'#!/bin/sh\nPYTHONPATH="{clone}/python" exec "{sys.executable}" -m tvmake "$@"\n',
-        encoding="utf-8",
-    )
-    command.chmod(0o755)
+    python = f'exec "{sys.executable}"'
+    for name, line in (
+        ("python", f'{python} "$@"'),
+        ("tvmake", f'PYTHONPATH="{clone}/python" {python} -m tvmake "$@"'),
+    ):
+        command = tools / name
+        command.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+        command.chmod(0o755)
     return {
         **os.environ,
         "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
