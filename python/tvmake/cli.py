@@ -199,8 +199,13 @@ def verify(
     work_dir: Annotated[Path, typer.Option(help="Folder for inputs, outputs and traces.")],
     emulator: Annotated[str, typer.Option(help="Command that runs the harness.")] = "",
     weights: Annotated[Path | None, typer.Option(help="Weights file, if not embedded.")] = None,
-    rtol: Annotated[float, typer.Option(help="Relative to the output's largest value.")] = 1e-4,
-    atol: Annotated[float, typer.Option(help="Absolute tolerance.")] = 1e-5,
+    rtol: Annotated[
+        float | None,
+        typer.Option(help="Relative to the output's largest value. Default: by element type."),
+    ] = None,
+    atol: Annotated[
+        float | None, typer.Option(help="Absolute tolerance. Default: by element type.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
 ) -> None:
     """Run the harness on seeded inputs and compare every output with onnxruntime."""

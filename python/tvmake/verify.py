@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
+# (relative, absolute) by element type; whole numbers must be equal.
+_TOLERANCES = {"float16": (1e-2, 1e-3), "float32": (1e-4, 1e-5), "float64": (1e-6, 1e-9)}
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -27,8 +30,9 @@ class Verification:
 
     Attributes:
         emulator: command that the harness is run with; empty to run it as it is.
-        rtol: tolerance relative to the largest magnitude in the reference output.
-        atol: absolute tolerance, added to the relative one.
+        rtol: tolerance relative to the largest magnitude in the reference output; None for what
+            suits the element type.
+        atol: absolute tolerance, added to the relative one; None likewise.
     """
 
     manifest: Path
@@ -37,8 +41,8 @@ class Verification:
     work_dir: Path
     emulator: str
     weights: Path | None
-    rtol: float
-    atol: float
+    rtol: float | None
+    atol: float | None
     seed: int
 
 
@@ -119,7 +123,10 @@ def _compare(label: str, got: Array, expected: Array, request: Verification) -> 
         int(np.nanargmax(np.where(np.isnan(difference), np.inf, difference))) if same.size else 0
     )
     error = float(difference[worst]) if same.size else 0.0
-    limit = request.atol + request.rtol * scale
+    default_rtol, default_atol = _TOLERANCES.get(str(expected.dtype), (0.0, 0.0))
+    rtol = default_rtol if request.rtol is None else request.rtol
+    atol = default_atol if request.atol is None else request.atol
+    limit = atol + rtol * scale
     agrees = bool(error <= limit)  # a NaN is no agreement
     verdict = "ok  " if agrees else "FAIL"
     where = np.unravel_index(worst, expected.shape) if expected.shape and not agrees else None
