@@ -150,7 +150,6 @@ def _chain_model() -> onnx.ModelProto:
         matrix = generator.standard_normal(shape, np.float32) / np.float32(shape[0] ** 0.5)
         weights.append(numpy_helper.from_array(matrix, f"w{index}"))
         nodes.append(helper.make_node("MatMul", [f"x{index}", f"w{index}"], [f"x{index + 1}"]))
-    last = [1, WIDTHS[CALLS % 2]]
     graph = helper.make_graph(
         nodes,
         "chain",
