@@ -34,6 +34,7 @@ function(tvmake_add_harness executable)
   get_target_property(folder ${ARG_MODEL} TVMAKE_FOLDER)
   _tvmake_add_rendering("${who}" sources "${folder}" ${ARG_MODEL} --harness ${executable})
   add_executable(${executable} ${sources})
+  set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS -w)
   add_dependencies(${executable} ${ARG_MODEL}_tvmake)
   set_target_properties(
     ${executable}

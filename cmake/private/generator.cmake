@@ -1,15 +1,17 @@
 # How CMake talks to tvmake's own command line.
 
-# The command that runs `python -m tvmake <arguments…>`, as a list.
+# The command that runs `tvmake <arguments…>`, as a list.
 function(_tvmake_command out)
   _tvmake_python(python)
+  _tvmake_root(root)
+  _tvmake_package(package)
   _tvmake_clean_environment(clean)
   set(
     ${out}
     ${clean}
     "${python}"
-    -m
-    tvmake
+    "${root}/cmake/private/run.py"
+    "${package}"
     ${ARGN}
     PARENT_SCOPE
   )

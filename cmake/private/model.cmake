@@ -138,6 +138,7 @@ macro(_tvmake_add_model_library target)
     PROPERTIES
       OBJECT_DEPENDS "${folder}/weights.bin;${folder}/graph.json"
       COMPILE_DEFINITIONS "${definitions}"
+      COMPILE_OPTIONS -w # the project's warning flags are for its own code
   )
   set_target_properties(
     ${target}

@@ -1,10 +1,11 @@
 # The Python that runs the compiler.
 #
 # Taken, in this order: TVMAKE_PYTHON; the Python that the project chose (Python3_EXECUTABLE,
-# Python_EXECUTABLE); the active virtual environment; the first python3 of PATH. The first of those that
-# has all of tvmake's requirements is used as it is. When none has, a private environment is made once
-# in the cache folder, of the first one found, and shared by all build trees; the user's own
-# environments are never changed. TVMAKE_EXTRAS adds groups of optional requirements (test, bench).
+# Python_EXECUTABLE); the active virtual environment; the one that tvmake's wheel is installed for; the
+# first python3 of PATH. The first of those that has all of tvmake's requirements is used as it is. When
+# none has, a private environment is made once in the cache folder, of the first one found, and shared by
+# all build trees; the user's own environments are never changed. TVMAKE_EXTRAS adds groups of optional
+# requirements (test, bench).
 
 # Set <out> to the Python's path. The answer is kept for this configure run.
 function(_tvmake_python out)
@@ -100,6 +101,8 @@ function(_tvmake_python_candidates out)
       list(APPEND candidates "${prefix}/bin/python")
     endif()
   endforeach()
+  _tvmake_own_python(own)
+  list(APPEND candidates ${own})
   unset(found)
   find_program(
     found
@@ -113,17 +116,32 @@ function(_tvmake_python_candidates out)
   set(${out} "${candidates}" PARENT_SCOPE)
 endfunction()
 
-# Command prefix under which every Python runs: tvmake's own sources and the Python's own packages,
-# nothing that PYTHONPATH or the user's home adds.
+# The Python that tvmake's wheel was installed for, if this is that wheel.
+function(_tvmake_own_python out)
+  _tvmake_package(package)
+  set(${out} "" PARENT_SCOPE)
+  if(package MATCHES "^(.+)/lib(64)?/[^/]+/(site|dist)-packages/tvmake$")
+    set(python "${CMAKE_MATCH_1}/bin/python")
+    if(EXISTS "${python}")
+      set(${out} "${python}" PARENT_SCOPE)
+    endif()
+  endif()
+endfunction()
+
+# Command prefix under which every Python runs: its own packages, nothing that PYTHONPATH or the user's
+# home adds. While a wheel is built PYTHONPATH stays: pip shows its build environment that way.
 function(_tvmake_clean_environment out)
-  _tvmake_root(root)
+  set(unset_path --unset=PYTHONPATH)
+  if(SKBUILD)
+    set(unset_path "")
+  endif()
   set(
     ${out}
     "${CMAKE_COMMAND}"
     -E
     env
     --unset=PYTHONHOME
-    "PYTHONPATH=${root}/python"
+    ${unset_path}
     PYTHONNOUSERSITE=1
     PARENT_SCOPE
   )
