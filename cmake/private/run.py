@@ -1,8 +1,8 @@
-"""Runs tvmake's command line from one folder: run.py <folder of the package> <arguments>…
+"""Runs tvmake's command line from the folder of the package that the first argument names.
 
 The Python that runs this may be another than the one that tvmake is installed for, so the folder is
-taken for the package alone and not put on the path, where its neighbours would hide that Python's own
-packages.
+taken for the package alone and not put on the path, where its neighbours would hide that Python's
+own packages.
 """
 
 from __future__ import annotations

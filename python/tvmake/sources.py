@@ -7,7 +7,7 @@ from tvmake.paths import PACKAGE_DIR
 # What never changes a compiled artifact: the faces and the tools around the compiler.
 _NOT_COMPILER = {
     *("__main__.py", "cli.py", "doctor.py", "dump.py", "render.py", "report.py", "sources.py"),
-    *("verify.py", "reference.py", "paths.py"),
+    *("verify.py", "reference.py", "paths.py", "bundle.py", "new.py"),
 }
 
 
@@ -16,5 +16,6 @@ def compiler_sources() -> list[str]:
     return sorted(
         str(path)
         for path in PACKAGE_DIR.rglob("*.py")
-        if path.name not in _NOT_COMPILER or path.parent != PACKAGE_DIR
+        if not (path.name in _NOT_COMPILER and path.parent == PACKAGE_DIR)
+        and "_data" not in path.relative_to(PACKAGE_DIR).parts
     )

@@ -1,0 +1,1 @@
+"""The data of an installed tvmake (cmake, cpp, templates, toolchains); empty in a checkout."""
