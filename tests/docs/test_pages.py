@@ -183,6 +183,28 @@ def test_every_page_is_in_the_readme() -> None:
         assert page.name in sources or f"(docs/{page.name})" in text, page.name
 
 
+def test_messages_on_the_errors_page_exist() -> None:
+    """Every message that a table of docs/errors.md quotes is in the sources."""
+    sources = "\n".join(
+        path.read_text(encoding="utf-8")
+        for folder, pattern in (
+            ("cmake", "*.cmake"),
+            ("python/tvmake", "*.py"),
+            ("cpp/src", "*.cc"),
+            ("cpp/include", "*.h"),
+        )
+        for path in sorted((REPO / folder).rglob(pattern))
+    )
+    rows = re.findall(
+        r"^\| (.*?) \| (.*?) \|", (DOCS / "errors.md").read_text("utf-8"), re.MULTILINE
+    )
+    quotes = [quote for row in rows for cell in row for quote in re.findall(r"`([^`]+)`", cell)]
+    assert len(quotes) > 20
+    for quote in quotes:
+        if re.match(r"[A-Za-z_ ]+$", quote):
+            assert quote in sources, quote
+
+
 def test_reference_is_what_the_cmake_files_say() -> None:
     update = DOCS / "update_reference.py"
     program = f"import runpy; print(runpy.run_path({str(update)!r})['page'](), end='')"
