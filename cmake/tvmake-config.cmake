@@ -1,7 +1,8 @@
 # tvmake: turns a model file into a C++ library, inside of a CMake build.
 #
 # Reached by add_subdirectory(), FetchContent or find_package(tvmake); defines the public functions
-#   tvmake_add_model  tvmake_add_harness  tvmake_add_verify_test  tvmake_copy_weights  tvmake_runtime
+#   tvmake_add_model  tvmake_add_harness  tvmake_add_verify_test  tvmake_copy_weights  tvmake_install_model
+#   tvmake_runtime
 # each described in the file of its name. Variables that steer them (as -D options, in a preset or in a
 # toolchain file):
 #   TVMAKE_PYTHON            the Python that runs the compiler (default: see private/python.cmake)
@@ -53,11 +54,14 @@ foreach(
     private/sources
     private/library
     private/model
+    private/package
+    private/provenance
     tvmake_runtime
     tvmake_add_model
     tvmake_add_harness
     tvmake_add_verify_test
     tvmake_copy_weights
+    tvmake_install_model
 )
   include("${CMAKE_CURRENT_LIST_DIR}/${_tvmake_file}.cmake")
 endforeach()

@@ -192,6 +192,38 @@ def render(
 
 
 @app.command()
+def sbom(
+    manifest: Annotated[Path, typer.Option(help="The compiled model's manifest.json.")],
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", "-o", help="Folder to write to.")
+    ] = Path(),
+    name: Annotated[
+        str | None, typer.Option(help="Name of the product. Default: the folder's.")
+    ] = None,
+    version: Annotated[str, typer.Option(help="Version of the product.")] = "0.0.0",
+    license_expression: Annotated[
+        str | None, typer.Option("--license", help="Its licence, as an SPDX expression.")
+    ] = None,
+    packages: Annotated[
+        list[str] | None, typer.Option("--with", help="One more package inside. Repeatable.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only tell inputs and outputs, as JSON.")
+    ] = False,
+) -> None:
+    """Write a compiled model's bill of materials (CycloneDX) and the licences of what is inside."""
+    from tvmake import sbom as bill
+
+    product = bill.Product(
+        name or manifest.absolute().parent.name, version, license_expression, tuple(packages or ())
+    )
+    if plan:
+        typer.echo(json.dumps(bill.plan(product)))
+    else:
+        bill.write(manifest, product, output_dir)
+
+
+@app.command()
 def verify(
     manifest: Annotated[Path, typer.Option(help="The compiled model's manifest.json.")],
     model: Annotated[Path, typer.Option(help="The model file it was compiled from.")],
