@@ -110,8 +110,7 @@ WRONG = {
         ["there is a target 'net' already"],
     ),
     "harness: external runtime": (
-        "tvmake_add_model(net MODEL dense.onnx RUNTIME EXTERNAL)\n"
-        "tvmake_add_harness(run MODEL net)",
+        "tvmake_add_model(net MODEL dense.onnx RUNTIME EXTERNAL)\ntvmake_add_harness(r MODEL net)",
         ["has RUNTIME EXTERNAL", "expected: a model with RUNTIME STATIC or SHARED"],
     ),
     "verify: unknown argument": (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -274,7 +273,7 @@ def test_emulator_reaches_the_test(project: Project) -> None:
     assert '"--emulator" "/usr/bin/env -u NOTHING"' in commands
 
 
-def test_folder_of_each_model_is_its_own(project: Project, tmp_path: Path) -> None:
+def test_folder_of_each_model_is_its_own(project: Project) -> None:
     """Models of the same file, in two directories of a project."""
     sub = project.folder / "sub"
     sub.mkdir()

@@ -173,9 +173,7 @@ def test_same_bytes_in_another_folder(built: Project, tmp_path: Path) -> None:
     other.folder.mkdir()
     _write(other)
     other.configure().check()
-    other.run(
-        "cmake", "--build", other.build_folder, "--target", "one_tvmake", "two_tvmake"
-    ).check()
+    other.build("--target", "one_tvmake", "two_tvmake").check()
     for name in ("one", "two"):
         assert tree(built.model(name)) == tree(other.model(name))
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def dense(path: Path, *, seed: int = 0, outputs: int = 4, rows: int | str = 1) -> Path:
-    """`y = softmax(relu(x w + b))`, `x` of shape [rows, 8]; the relu's result is called `hidden`."""
+    """`y = softmax(hidden)`, `hidden = relu(x w + b)`, `x` of shape [rows, 8]."""
     random = np.random.default_rng(seed)
     weight = random.standard_normal((8, outputs), np.float32)
     bias = random.standard_normal(outputs).astype(np.float32)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 REPO = Path(__file__).resolve().parents[2]
-TVMAKE = ("CMakeLists.txt", "cmake", "cpp", "pyproject.toml", "python", "templates")
+TVMAKE = ("CMakeLists.txt", "cmake", "cpp", "pyproject.toml", "python", "templates", "toolchains")
 # All that a compilation makes and that must not depend on where or when.
 ARTIFACTS = ("kernels.o", "weights.bin", "graph.json", "manifest.json")
 
@@ -65,8 +65,8 @@ class Project:
     def configure(self, *options: str, generator: str = "Ninja") -> Result:
         if not any(option.startswith("-DTVMAKE_PYTHON=") for option in options):
             options = (f"-DTVMAKE_PYTHON={sys.executable}", *options)
-        command = ["cmake", "-G", generator, "-S", self.folder, "-B", self.build_folder, *options]
-        return self.run(*command)
+        places = ("-S", self.folder, "-B", self.build_folder)
+        return self.run("cmake", "-G", generator, *places, *options)
 
     def build(self, *arguments: str) -> Result:
         return self.run("cmake", "--build", self.build_folder, *arguments)
