@@ -17,6 +17,9 @@ from pathlib import Path
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*(?P<rest>.*)")
 _CLAUSE = re.compile(r"(==|>=|<=|!=|~=|>|<)\s*([^,\s]+)")
 
+# Packages whose folder CMake needs.
+_FOLDERS = {"apache-tvm": "tvm", "apache-tvm-ffi": "tvm_ffi", "ziglang": "ziglang"}
+
 
 def main() -> None:
     """Answer for the Python that runs this."""
@@ -30,7 +33,7 @@ def main() -> None:
         "base": str(Path(sys.base_prefix).resolve()),
         "version": platform.python_version(),
         "platform": f"{sys.implementation.cache_tag}-{sys.platform}-{platform.machine()}",
-        "packages": {name: _package(name) for name in ("apache-tvm", "apache-tvm-ffi")},
+        "packages": {name: _package(name) for name in _FOLDERS},
     }
     try:
         required = requirements(arguments.project, extras)
@@ -111,8 +114,7 @@ def _package(name: str) -> dict[str, str] | None:
         found = metadata.distribution(name)
     except metadata.PackageNotFoundError:
         return None
-    folder = {"apache-tvm": "tvm", "apache-tvm-ffi": "tvm_ffi"}[name]
-    return {"version": found.version, "folder": str(found.locate_file(folder))}
+    return {"version": found.version, "folder": str(found.locate_file(_FOLDERS[name]))}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 # The architectures' guaranteed CPUs: what runs everywhere the triple does.
 _BASELINE_CPU = {"x86_64": "x86-64", "aarch64": "generic", "riscv64": "generic-rv64"}
+# What is added to them. Linux distributions for RISC-V ask for RV64GC, which also decides that
+# floats are passed in registers (lp64d). Without NEON and VFPv4 (Cortex-A7 and later) 32-bit ARM
+# is too slow to be of use; a CPU that is named, or FEATURES, take them away again.
+_BASELINE_FEATURES = {
+    "riscv64": ("+m", "+a", "+f", "+d", "+c"),
+    "armv7": ("+neon", "+vfp4", "+fp16"),
+}
 
 # LLVM's features that stand for instructions the kernels may contain. The others (tuning hints,
 # system registers) say nothing about whether a kernel can run.
@@ -138,7 +145,7 @@ def resolve_target(spec: TargetSpec) -> Target:
                 f"'{feature[1:]}' is not a CPU feature of {spec.triple}",
                 fix=f"did you mean '{feature[0]}{match}'?" if match else None,
             )
-    return _describe(spec.triple, cpu, features)
+    return _describe(spec.triple, cpu, (*_baseline_features(spec.triple, cpu, features), *features))
 
 
 def host_triple() -> str:
@@ -146,6 +153,15 @@ def host_triple() -> str:
     import platform
 
     return f"{platform.machine()}-{platform.system().lower()}-gnu"
+
+
+def _baseline_features(triple: str, cpu: str, given: tuple[str, ...]) -> tuple[str, ...]:
+    """What the triple has beyond the CPU, except what is named explicitly."""
+    if _family(triple) == "arm" and cpu != "generic":
+        return ()  # the CPU says it all
+    named = {feature[1:] for feature in given}
+    features = next((f for name, f in _BASELINE_FEATURES.items() if triple.startswith(name)), ())
+    return tuple(feature for feature in features if feature[1:] not in named)
 
 
 def _describe(triple: str, cpu: str, features: tuple[str, ...]) -> Target:

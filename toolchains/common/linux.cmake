@@ -13,12 +13,7 @@ include("${CMAKE_CURRENT_LIST_DIR}/../../cmake/private/errors.cmake")
 if(NOT TVMAKE_GNU_TRIPLE)
   set(TVMAKE_GNU_TRIPLE "${TVMAKE_TARGET_TRIPLE}")
 endif()
-list(
-  APPEND
-  CMAKE_TRY_COMPILE_PLATFORM_VARIABLES
-  TVMAKE_TARGET_TRIPLE
-  CMAKE_CROSSCOMPILING_EMULATOR
-)
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES TVMAKE_TARGET_TRIPLE CMAKE_CROSSCOMPILING_EMULATOR)
 
 # Host tools from the host; libraries and headers from the target; packages from both, as tvmake's own is
 # one of the host.
@@ -34,11 +29,7 @@ function(_tvmake_find_emulator out)
   if(name MATCHES "^armv")
     set(name arm)
   endif()
-  find_program(
-    qemu
-    NAMES qemu-${name} qemu-${name}-static NO_CACHE
-    NO_CMAKE_FIND_ROOT_PATH
-  )
+  find_program(qemu NAMES qemu-${name} qemu-${name}-static NO_CACHE NO_CMAKE_FIND_ROOT_PATH)
   if(NOT qemu)
     set(script "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/missing_emulator.sh")
     set(${out} "/bin/sh;${script};qemu-${name}" PARENT_SCOPE)

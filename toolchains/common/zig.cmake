@@ -1,0 +1,61 @@
+# Zig's C++ compiler for one triple, see linux.cmake for what the leaf file says. It brings libc, libc++ and
+# linker for every target; the ziglang package of the extra `zig` is enough.
+#
+#   TVMAKE_ZIG_TARGET  the target in Zig's words, where it is not TVMAKE_TARGET_TRIPLE
+#   TVMAKE_GLIBC       oldest glibc that must run the programs, for example 2.28 (default: Zig's)
+#   TVMAKE_ZIG         path of a zig to use instead of the Python package's
+include_guard()
+set(CMAKE_SYSTEM_NAME Linux)
+include("${CMAKE_CURRENT_LIST_DIR}/linux.cmake")
+
+# The `ziglang` of the Python that runs tvmake's compiler.
+function(_tvmake_find_zig out)
+  get_filename_component(root "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../.." ABSOLUTE)
+  set_property(GLOBAL PROPERTY TVMAKE_ROOT "${root}")
+  include("${root}/cmake/private/files.cmake")
+  include("${root}/cmake/private/python.cmake")
+  function(_tvmake_root out_root)
+    get_property(path GLOBAL PROPERTY TVMAKE_ROOT)
+    set(${out_root} "${path}" PARENT_SCOPE)
+  endfunction()
+  _tvmake_python_package(version folder ziglang)
+  message(STATUS "tvmake: zig ${version} at ${folder}")
+  set(${out} "${folder}/zig" PARENT_SCOPE)
+endfunction()
+
+if(NOT TVMAKE_ZIG)
+  if(NOT "zig" IN_LIST TVMAKE_EXTRAS)
+    list(APPEND TVMAKE_EXTRAS zig)
+  endif()
+  _tvmake_find_zig(_tvmake_zig)
+  set(TVMAKE_ZIG "${_tvmake_zig}" CACHE FILEPATH "Zig, the cross compiler")
+elseif(NOT EXISTS "${TVMAKE_ZIG}")
+  _tvmake_fail(
+    "tvmake"
+    "TVMAKE_ZIG '${TVMAKE_ZIG}' does not exist"
+    FIX "correct TVMAKE_ZIG, or leave it out for the ziglang package of Python"
+  )
+endif()
+
+if(NOT TVMAKE_ZIG_TARGET)
+  set(TVMAKE_ZIG_TARGET "${TVMAKE_TARGET_TRIPLE}")
+endif()
+if(TVMAKE_GLIBC AND TVMAKE_ZIG_TARGET MATCHES "-gnu[a-z]*$")
+  string(APPEND TVMAKE_ZIG_TARGET ".${TVMAKE_GLIBC}")
+endif()
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES TVMAKE_ZIG TVMAKE_GLIBC)
+
+set(CMAKE_C_COMPILER "${TVMAKE_ZIG}" cc -target ${TVMAKE_ZIG_TARGET})
+set(CMAKE_CXX_COMPILER "${TVMAKE_ZIG}" c++ -target ${TVMAKE_ZIG_TARGET})
+set(CMAKE_AR "${TVMAKE_ZIG}" CACHE FILEPATH "Archiver")
+set(CMAKE_RANLIB "${TVMAKE_ZIG}" CACHE FILEPATH "Archive indexer")
+foreach(_tvmake_language IN ITEMS C CXX)
+  # Zig adds -g and the undefined-behaviour sanitizer unless told otherwise.
+  string(APPEND CMAKE_${_tvmake_language}_FLAGS_INIT " -g0 -fno-sanitize=undefined")
+  set(CMAKE_${_tvmake_language}_ARCHIVE_CREATE "<CMAKE_AR> ar qc <TARGET> <LINK_FLAGS> <OBJECTS>")
+  set(CMAKE_${_tvmake_language}_ARCHIVE_APPEND "<CMAKE_AR> ar q <TARGET> <LINK_FLAGS> <OBJECTS>")
+  set(CMAKE_${_tvmake_language}_ARCHIVE_FINISH "<CMAKE_RANLIB> ranlib <TARGET>")
+endforeach()
+if(TVMAKE_ZIG_TARGET MATCHES "-musl")
+  string(APPEND CMAKE_EXE_LINKER_FLAGS_INIT " -static")
+endif()
