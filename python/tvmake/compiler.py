@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tvmake.lower import Graph, MemoryPlan
     from tvmake.lower.kernel import Kernel
     from tvmake.optimize import OptimizedModel
+    from tvmake.schedule import CpuModel
     from tvmake.spec import ModelSpec
     from tvmake.target import Target
 
@@ -58,12 +59,14 @@ def compile_model(spec: ModelSpec, dump: Dump | None = None) -> CompiledModel:
     from tvmake.frontend import import_model
     from tvmake.lower import build_graph, plan_memory
     from tvmake.optimize import optimize
+    from tvmake.schedule import CpuModel
     from tvmake.target import resolve_target
 
     target = resolve_target(spec.target)
     imported = import_model(spec)
-    optimized = optimize(imported, target.tvm_target())
-    kernels = _make_kernels(optimized, target)
+    cpu = CpuModel.of(target)
+    optimized = optimize(imported, target.tvm_target(), cpu)
+    kernels = _make_kernels(optimized, cpu)
     graph = build_graph(
         optimized.module["main"], kernels, imported.inputs, imported.outputs, optimized.groups
     )
@@ -109,13 +112,12 @@ def emit(model: CompiledModel, output_dir: Path, cache_dir: Path) -> None:
     files.write(output_dir / "manifest.json", text)
 
 
-def _make_kernels(optimized: OptimizedModel, target: Target) -> dict[str, Kernel]:
+def _make_kernels(optimized: OptimizedModel, cpu: CpuModel) -> dict[str, Kernel]:
     from tvm.relax.analysis import has_reshape_pattern
 
     from tvmake.lower.kernel import make_kernel, output_counts
-    from tvmake.schedule import CpuModel, schedule_kernel
+    from tvmake.schedule import schedule_kernel
 
-    cpu = CpuModel(target.vector_bits)
     kernels = {}
     for name, num_outputs in output_counts(optimized.module["main"]).items():
         function = optimized.module[name]

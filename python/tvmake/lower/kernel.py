@@ -67,7 +67,7 @@ def output_counts(main: relax.Function) -> dict[str, int]:
 
 def _lift_workspaces(function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, list[Any]]:
     """Make the buffers that live as long as the call parameters; inner ones stay."""
-    module = tvm.IRModule({"main": function})
+    module = s_tir.transform.LowerInitBlock()(tvm.IRModule({"main": function}))
     function = s_tir.transform.PlanAndUpdateBufferAllocationLocation()(module)["main"]
     root = function.body.block
     buffers = [buffer for buffer in root.alloc_buffers if buffer.scope() == "global"]

@@ -8,9 +8,10 @@ import tvm
 from tvm import relax
 
 from tvmake.frontend.imported import ImportedModel
-
-from .fold import fold_batch_norm
-from .provenance import Provenance, trace_groups
+from tvmake.optimize.fold import fold_batch_norm
+from tvmake.optimize.layout import block_layouts
+from tvmake.optimize.provenance import Provenance, trace_groups
+from tvmake.schedule.cpu import CpuModel
 
 _transform = relax.transform
 
@@ -27,8 +28,8 @@ class OptimizedModel:
     groups: dict[str, Provenance]
 
 
-def optimize(model: ImportedModel, target: tvm.target.Target) -> OptimizedModel:
-    """Fold constants and batch norms, drop dead code, fuse operators into kernels."""
+def optimize(model: ImportedModel, target: tvm.target.Target, cpu: CpuModel) -> OptimizedModel:
+    """Fold constants and batch norms, choose layouts, fuse operators into kernels."""
     with target:
         module = _sequence(
             model.module,
@@ -43,6 +44,11 @@ def optimize(model: ImportedModel, target: tvm.target.Target) -> OptimizedModel:
             _transform.FoldConstant(),
             _transform.CanonicalizeBindings(),
             _transform.DeadCodeElimination(["main"]),
+        )
+        module = block_layouts(module, cpu)
+        module = _sequence(
+            module,
+            _transform.CanonicalizeBindings(),
             _transform.LegalizeOps(),
             _transform.AnnotateTIROpPattern(),
             _transform.FoldConstant(),

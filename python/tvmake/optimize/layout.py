@@ -1,0 +1,292 @@
+"""Blocked layouts, carried through the network: transposes only where blocked and plain parts meet.
+
+One walk over main. Each value has a plain form, a blocked form, or both; an operator takes the form
+it works best on, and the other form is made when somebody needs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import tvm
+from tvm import relax
+
+from tvmake.optimize import blocked
+from tvmake.optimize.blocked import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tvm import te
+
+    from tvmake.schedule.cpu import CpuModel
+
+# Work on each element by itself, so on any layout.
+_ELEMENTWISE = (
+    *("add", "subtract", "multiply", "divide", "maximum", "minimum", "sigmoid", "tanh", "exp"),
+    *("log", "sqrt", "rsqrt", "abs", "negative", "clip", "erf", "square", "floor", "round"),
+    *("nn.relu", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.softplus"),
+)
+_SMALLEST_BLOCK = 4
+_MATRIX_VECTORS = 2  # as the schedules' tiles are wide
+
+
+def block_layouts(module: tvm.IRModule, cpu: CpuModel) -> tvm.IRModule:
+    """Give float32 convolutions, and what lies between them, the layout [N, C/b, H, W, b]."""
+    return _Rewriter(module, cpu).run()
+
+
+@dataclass
+class _Value:
+    """A value of the old main in the new one. At least one form is there."""
+
+    shape: tuple[int, ...]
+    plain: relax.Expr | None = None
+    by_block: dict[int, relax.Expr] = field(default_factory=dict)
+
+
+class _Rewriter:
+    """Builds the new main."""
+
+    def __init__(self, module: tvm.IRModule, cpu: CpuModel) -> None:
+        self.module = module
+        self.lanes = cpu.lanes(32)
+        self.builder = relax.BlockBuilder(module)
+        self.values: dict[Any, _Value] = {}
+        self.rules: dict[str, Callable[[relax.Call, str], _Value | None]] = {
+            "relax.nn.conv2d": self._convolution,
+            "relax.nn.max_pool2d": self._pool,
+            "relax.nn.avg_pool2d": self._pool,
+            "relax.concat": self._concat,
+            "relax.mean": self._mean,
+            "relax.matmul": self._matrix_product,
+            **{f"relax.{name}": self._elementwise for name in _ELEMENTWISE},
+        }
+
+    def run(self) -> tvm.IRModule:
+        main = self.module["main"]
+        if not self._worth_it(main):
+            return self.module
+        parameters = [relax.Var(p.name, p.ty) for p in main.params]
+        with self.builder.function("main_blocked", parameters):
+            with self.builder.dataflow():
+                for old, new in zip(main.params, parameters, strict=True):
+                    self.values[old.__chandle__()] = _Value(_shape(old), new)
+                for block in main.body.blocks:
+                    for binding in block.bindings:
+                        self._bind(binding)
+                result = self.builder.emit_output(self._plain_expr(main.body.body))
+            self.builder.emit_func_output(result)
+        rewritten = self.builder.get()
+        functions = {
+            var: function
+            for var, function in rewritten.functions_items()
+            if var.name_hint not in ("main", "main_blocked")
+        }
+        new_main = rewritten["main_blocked"].with_attrs(dict(main.attrs.items()))
+        functions[tvm.ir.GlobalVar("main")] = new_main.with_attr("global_symbol", "main")
+        return tvm.IRModule(functions, attrs=self.module.attrs)
+
+    def _worth_it(self, main: relax.Function) -> bool:
+        bindings = [b for block in main.body.blocks for b in block.bindings]
+        straight = all(isinstance(b, relax.VarBinding) for b in bindings)
+        names = {_name(b.value) for b in bindings if isinstance(b.value, relax.Call)}
+        return straight and bool(names & {"relax.nn.conv2d", "relax.matmul"})
+
+    def _bind(self, binding: relax.VarBinding) -> None:
+        call, variable = binding.value, binding.var
+        value = None
+        if isinstance(call, relax.Call):
+            rule = self.rules.get(_name(call))
+            if rule and str(getattr(variable.ty, "dtype", "")) == "float32":
+                value = rule(call, variable.name)
+        if value is None:
+            plain = self.builder.emit(self._plain_expr(call), name_hint=variable.name)
+            value = _Value(_shape(variable), plain)
+        self.values[variable.__chandle__()] = value
+
+    # Forms.
+
+    def _plain_expr(self, expr: relax.Expr) -> relax.Expr:
+        """An expression with every variable in plain form."""
+        if isinstance(expr, relax.Var):
+            return self._plain(self.values[expr.__chandle__()])
+        if isinstance(expr, relax.Tuple):
+            return relax.Tuple([self._plain_expr(f) for f in expr.fields])
+        if isinstance(expr, relax.TupleGetItem):
+            return relax.TupleGetItem(self._plain_expr(expr.tuple_value), expr.index)
+        if isinstance(expr, relax.Call):
+            arguments = [self._plain_expr(argument) for argument in expr.args]
+            return relax.Call(expr.op, arguments, expr.attrs, expr.ty_args)
+        return expr
+
+    def _plain(self, value: _Value) -> relax.Expr:
+        if value.plain is None:
+            data = next(iter(value.by_block.values()))
+            moved = self.builder.emit(relax.op.permute_dims(data, [0, 1, 4, 2, 3]))
+            value.plain = self.builder.emit(relax.op.reshape(moved, value.shape))
+        return value.plain
+
+    def _blocked(self, value: _Value, block: int) -> relax.Expr:
+        if block not in value.by_block:
+            n, c, h, w = value.shape
+            split = relax.op.reshape(self._plain(value), (n, c // block, block, h, w))
+            moved = relax.op.permute_dims(self.builder.emit(split), [0, 1, 3, 4, 2])
+            value.by_block[block] = self.builder.emit(moved)
+        return value.by_block[block]
+
+    def _value(self, expr: relax.Expr) -> _Value | None:
+        """The value of a variable that is one tensor with four dimensions."""
+        value = self.values.get(expr.__chandle__()) if isinstance(expr, relax.Var) else None
+        return value if value and len(value.shape) == 4 else None
+
+    def _block(self, channels: int) -> int:
+        """The widest block for a number of channels; 1 if none is worth it."""
+        blocks = [self.lanes >> s for s in range(self.lanes.bit_length())]
+        fitting = [b for b in blocks if b >= _SMALLEST_BLOCK and channels % b == 0]
+        return fitting[0] if fitting else 1
+
+    def _emit(
+        self, operator: Callable[..., te.Tensor], kind: str, name: str, *operands: relax.Expr
+    ) -> relax.Var:
+        call = self.builder.call_te(operator, *operands, primfunc_name_hint=f"{kind}_blocked")
+        return self.builder.emit(call, name_hint=name)
+
+    # Rules: each returns the new value, or None to leave the operator on plain layout.
+
+    def _convolution(self, call: relax.Call, name: str) -> _Value | None:
+        data, attrs = self._value(call.args[0]), call.attrs
+        layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
+        constant = isinstance(call.args[1], tvm.ir.GenericConst)
+        if data is None or not constant or layouts != ("NCHW", "OIHW", "NCHW"):
+            return None
+        weight, groups = call.args[1].value.numpy(), int(attrs.groups)
+        outputs, group_inputs, kernel_h, kernel_w = weight.shape
+        window = _window(attrs)
+        n, channels, height, width = data.shape
+        out_h, out_w = window.output((height, width), (kernel_h, kernel_w))
+        outer = self._block(outputs // groups)
+        inner = self._block(group_inputs)
+        shape = (n, outputs, out_h, out_w)
+        if groups == channels == outputs and self._block(channels) > 1:
+            block = self._block(channels)
+            packed = relax.const(blocked.pack_depthwise(weight, block))
+            x = self._blocked(data, block)
+            operator = partial(blocked.depthwise, window=window)
+            return _Value(shape, None, {block: self._emit(operator, "depthwise", name, x, packed)})
+        if outer == 1 or (groups > 1 and inner == 1):
+            return None
+        inner = inner if inner > 1 else channels  # few input channels: all of them in one block
+        packed = relax.const(blocked.pack_convolution(weight, inner, outer))
+        x = self._blocked(data, inner)
+        operator = partial(blocked.convolution, window=window, groups=groups)
+        return _Value(shape, None, {outer: self._emit(operator, "conv2d", name, x, packed)})
+
+    def _pool(self, call: relax.Call, name: str) -> _Value | None:
+        data, attrs = self._value(call.args[0]), call.attrs
+        if data is None or not data.by_block or str(attrs.layout) != "NCHW":
+            return None
+        block, x = self._widest(data)
+        kind = "max" if _name(call) == "relax.nn.max_pool2d" else "avg"
+        operator = partial(
+            blocked.pool,
+            kind=kind,
+            kernel=(int(attrs.pool_size[0]), int(attrs.pool_size[1])),
+            window=_window(attrs),
+            ceil_mode=bool(attrs.ceil_mode),
+            count_include_pad=bool(attrs.count_include_pad),
+        )
+        return _Value(_shape(call), None, {block: self._emit(operator, f"{kind}_pool2d", name, x)})
+
+    def _concat(self, call: relax.Call, name: str) -> _Value | None:
+        parts = [self._value(part) for part in call.args[0].fields]
+        values = [part for part in parts if part]
+        if len(values) != len(parts) or int(call.attrs.axis) != 1:
+            return None
+        blocks = {self._widest(value)[0] if value.by_block else 0 for value in values}
+        block = min(blocks)
+        if block == 0 or any(value.shape[1] % block for value in values):
+            return None
+        if len(blocks) > 1:
+            return None
+        joined = relax.op.concat([self._blocked(value, block) for value in values], axis=1)
+        return _Value(_shape(call), None, {block: self.builder.emit(joined, name_hint=name)})
+
+    def _mean(self, call: relax.Call, name: str) -> _Value | None:
+        """Global average pooling."""
+        data = self._value(call.args[0])
+        axes = [int(axis) for axis in call.attrs.axis or ()]
+        if data is None or not data.by_block or axes != [2, 3] or not bool(call.attrs.keepdims):
+            return None
+        block, x = self._widest(data)
+        mean = self.builder.emit(relax.op.mean(x, [2, 3], keepdims=True), name_hint=name)
+        return _Value(_shape(call), None, {block: mean})
+
+    def _matrix_product(self, call: relax.Call, name: str) -> _Value | None:
+        data, weight = call.args
+        if not isinstance(weight, tvm.ir.GenericConst) or not isinstance(data, relax.Var):
+            return None
+        values = weight.value.numpy()
+        block = _MATRIX_VECTORS * self.lanes
+        if values.ndim != 2 or values.shape[1] % block or len(_shape(data)) < 2:
+            return None
+        packed = relax.const(blocked.pack_matrix(values, block))
+        x = self._plain(self.values[data.__chandle__()])
+        return _Value(_shape(call), self._emit(blocked.matrix_product, "matmul", name, x, packed))
+
+    def _elementwise(self, call: relax.Call, name: str) -> _Value | None:
+        tensors = [self._value(argument) for argument in call.args]
+        blocks = [self._widest(tensor)[0] for tensor in tensors if tensor and tensor.by_block]
+        shape = _shape(call)
+        if not blocks or len(shape) != 4:
+            return None
+        block = max(blocks)
+        operands = []
+        for argument, tensor in zip(call.args, tensors, strict=True):
+            operand = self._operand(argument, tensor, shape, block)
+            if operand is None:
+                return None
+            operands.append(operand)
+        result = relax.Call(call.op, operands, call.attrs, call.ty_args)
+        return _Value(shape, None, {block: self.builder.emit(result, name_hint=name)})
+
+    def _operand(
+        self, argument: relax.Expr, tensor: _Value | None, shape: Sequence[int], block: int
+    ) -> relax.Expr | None:
+        """An operand of an elementwise operator in blocked form, if it has one."""
+        if tensor:
+            agrees = tensor.shape[1] == shape[1] and tensor.shape[1] % block == 0
+            return self._blocked(tensor, block) if agrees else None
+        if isinstance(argument, tvm.ir.GenericConst):
+            values = argument.value.numpy()
+            if values.size == 1:
+                return relax.const(values.reshape(()))
+            padded = values.reshape((1,) * (4 - values.ndim) + values.shape)
+            if padded.shape != (1, shape[1], 1, 1):
+                return None
+            return relax.const(padded.reshape(1, shape[1] // block, 1, 1, block))
+        if isinstance(argument, relax.Var):
+            return None
+        return argument  # attributes such as clip's bounds
+
+    def _widest(self, value: _Value) -> tuple[int, relax.Expr]:
+        return max(value.by_block.items(), key=lambda item: item[0])
+
+
+def _window(attrs: Any) -> Window:
+    top, left, bottom, right = (int(p) for p in attrs.padding)
+    sh, sw = (int(s) for s in attrs.strides)
+    dh, dw = (int(d) for d in attrs.dilation)
+    return Window((sh, sw), (top, left, bottom, right), (dh, dw))
+
+
+def _name(call: relax.Call) -> str:
+    return str(call.op.name) if isinstance(call.op, tvm.ir.Op) else ""
+
+
+def _shape(expr: relax.Expr) -> tuple[int, ...]:
+    if not isinstance(expr.ty, relax.TensorType) or expr.ty.shape is None:
+        return ()
+    return tuple(int(dim) for dim in expr.ty.shape)
