@@ -77,3 +77,60 @@ def test_options_of_the_directory_stay_out_of_the_runtime(project: Project) -> N
     project.build().check()
     project.write("tvmake_runtime(LINKAGE EXTERNAL)")
     assert "comes from the cache" in twin.configure().check()
+
+
+ROUND_TRIP = """#include <tvm/runtime/tensor.h>
+
+#include <algorithm>
+#include <cstring>
+
+struct Memory : tvm::support::Stream {
+  std::string bytes;
+  std::size_t position = 0;
+  std::size_t Read(void* data, std::size_t size) override {
+    size = std::min(size, bytes.size() - position);
+    std::memcpy(data, bytes.data() + position, size);
+    position += size;
+    return size;
+  }
+  std::size_t Write(const void* data, std::size_t size) override {
+    bytes.append(static_cast<const char*>(data), size);
+    return size;
+  }
+};
+
+int main() {
+  Memory memory;
+  tvm::support::Stream& stream = memory;
+  stream.Write(std::string("abc"));
+  stream.Write(std::vector<int64_t>{1, -2});
+  stream.Write(DLDataType{2, 32, 1});
+  stream.Write(DLDevice{kDLCPU, 3});
+  stream.Write(1.5F);
+  std::string text;
+  std::vector<int64_t> list;
+  DLDataType type;
+  DLDevice device;
+  float number;
+  const bool read = stream.Read(&text) && stream.Read(&list) && stream.Read(&type) &&
+                    stream.Read(&device) && stream.Read(&number);
+  const bool same = text == "abc" && list.size() == 2 && list[1] == -2 && type.bits == 32 &&
+                    device.device_type == kDLCPU && device.device_id == 3 && number == 1.5F;
+  const bool ended = !stream.Read(&number);
+  memory.bytes.assign(8, '\\xff');  // a damaged length: an error, not all of the memory
+  memory.position = 0;
+  return read && same && ended && !stream.Read(&list) ? 0 : 1;
+}
+"""
+
+
+def test_headers_that_the_wheel_leaves_out(project: Project) -> None:
+    """`tvm/runtime/tensor.h` does not compile without them."""
+    (project.folder / "main.cc").write_text(ROUND_TRIP, encoding="utf-8")
+    project.make(
+        "tvmake_runtime()\nadd_executable(app main.cc)\n_tvmake_root(root)\n"
+        "target_link_libraries(app PRIVATE tvmake::runtime_static)\n"
+        'target_include_directories(app PRIVATE "${root}/cpp/compat")\n'
+        "target_compile_features(app PRIVATE cxx_std_20)"
+    )
+    run(project.build_folder / "app").check()
