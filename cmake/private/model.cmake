@@ -7,6 +7,7 @@ macro(_tvmake_add_compilation target)
   set(folder "${CMAKE_CURRENT_BINARY_DIR}/tvmake/${target}")
   file(MAKE_DIRECTORY "${folder}/include")
   _tvmake_target_triple(triple)
+  _tvmake_check_features("${who}" "${triple}" ${ARG_FEATURES})
   _tvmake_write_spec("${folder}/spec.json" ${target} "${triple}")
   _tvmake_cache_dir(cache)
 

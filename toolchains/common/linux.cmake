@@ -13,6 +13,16 @@ include("${CMAKE_CURRENT_LIST_DIR}/../../cmake/private/errors.cmake")
 if(NOT TVMAKE_GNU_TRIPLE)
   set(TVMAKE_GNU_TRIPLE "${TVMAKE_TARGET_TRIPLE}")
 endif()
+if(
+  DEFINED CACHE{TVMAKE_TARGET_TRIPLE}
+  AND NOT "$CACHE{TVMAKE_TARGET_TRIPLE}" STREQUAL TVMAKE_TARGET_TRIPLE
+)
+  _tvmake_fail(
+    "tvmake"
+    "TVMAKE_TARGET_TRIPLE is $CACHE{TVMAKE_TARGET_TRIPLE}, but the toolchain is for ${TVMAKE_TARGET_TRIPLE}"
+    FIX "leave out TVMAKE_TARGET_TRIPLE, or choose the toolchain of that target"
+  )
+endif()
 list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES TVMAKE_TARGET_TRIPLE CMAKE_CROSSCOMPILING_EMULATOR)
 
 # Host tools from the host; libraries and headers from the target; packages from both, as tvmake's own is
