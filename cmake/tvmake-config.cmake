@@ -2,7 +2,7 @@
 #
 # Reached by add_subdirectory(), FetchContent or find_package(tvmake); defines the public functions
 #   tvmake_add_model  tvmake_add_harness  tvmake_add_verify_test  tvmake_copy_weights  tvmake_install_model
-#   tvmake_runtime
+#   tvmake_add_wheel_module  tvmake_runtime
 # each described in the file of its name. Variables that steer them (as -D options, in a preset or in a
 # toolchain file):
 #   TVMAKE_PYTHON            the Python that runs the compiler (default: see private/python.cmake)
@@ -37,12 +37,14 @@ foreach(
     private/sources
     private/library
     private/model
+    private/nanobind
     private/package
     private/provenance
     tvmake_runtime
     tvmake_add_model
     tvmake_add_harness
     tvmake_add_verify_test
+    tvmake_add_wheel_module
     tvmake_copy_weights
     tvmake_install_model
 )

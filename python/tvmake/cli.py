@@ -65,6 +65,13 @@ def _cmake_dir_option(requested: bool) -> None:
         _print_and_exit(str(data_dir("cmake")))
 
 
+def _toolchain_option(name: str | None) -> None:
+    if name is not None:
+        from tvmake.toolchains import toolchain_file
+
+        _print_and_exit(str(toolchain_file(name)))
+
+
 @app.callback()
 def _global_options(
     version: Annotated[
@@ -82,8 +89,18 @@ def _global_options(
             help="Print the folder for -Dtvmake_DIR=….",
         ),
     ] = False,
+    toolchain: Annotated[
+        str | None,
+        typer.Option(
+            "--toolchain",
+            callback=_toolchain_option,
+            is_eager=True,
+            help="Print the toolchain file NAME, for CMAKE_TOOLCHAIN_FILE.",
+            metavar="NAME",
+        ),
+    ] = None,
 ) -> None:
-    del version, cmake_dir  # handled by their callbacks
+    del version, cmake_dir, toolchain  # handled by their callbacks
 
 
 @app.command("compile")
@@ -175,6 +192,9 @@ def render(
     harness: Annotated[
         str | None, typer.Option(help="Render a harness program of this name instead.")
     ] = None,
+    wheel: Annotated[
+        str | None, typer.Option(help="Render a Python module of this name instead.")
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only tell inputs and outputs, as JSON.")
     ] = False,
@@ -183,8 +203,14 @@ def render(
     from tvmake import render as renderer
 
     if plan:
-        kind: renderer.Kind = "harness" if harness else "model"
-        typer.echo(json.dumps(renderer.plan(kind, harness or name or manifest.parent.name)))
+        kind: renderer.Kind = "wheel" if wheel else "harness" if harness else "model"
+        typer.echo(
+            json.dumps(renderer.plan(kind, wheel or harness or name or manifest.parent.name))
+        )
+    elif wheel:
+        from tvmake.render_wheel import render_module
+
+        render_module(manifest, wheel, output_dir)
     elif harness:
         renderer.render_harness(manifest, harness, output_dir)
     else:
@@ -264,11 +290,16 @@ def inspect(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    target: Annotated[
+        str | None,
+        typer.Option(help="Also check what this toolchain needs, e.g. aarch64-linux-gnu."),
+    ] = None,
+) -> None:
     """Check that everything tvmake needs is there, and say how to get what is missing."""
     from tvmake.doctor import diagnose
 
-    report = diagnose()
+    report = diagnose(target)
     typer.echo(report.text)
     if not report.healthy:
         raise typer.Exit(1)

@@ -25,9 +25,9 @@ if typing.TYPE_CHECKING:
 
     import jinja2
 
-Kind = Literal["model", "harness"]
+Kind = Literal["model", "harness", "wheel"]
 
-# Template and output of each kind of source; {} is the model's or the harness's name.
+# Template and output of each kind of source; {} is the model's, the harness's or the module's name.
 SOURCES: dict[Kind, dict[str, str]] = {
     "model": {
         "model.h.j2": "include/{}.h",
@@ -35,6 +35,11 @@ SOURCES: dict[Kind, dict[str, str]] = {
         "model.cpp.j2": "src/{}.cpp",
     },
     "harness": {"harness.cpp.j2": "src/{}.cpp"},
+    "wheel": {
+        "wheel_module.cpp.j2": "src/{}_native.cpp",
+        "wheel_init.py.j2": "{}/__init__.py",
+        "wheel_native.pyi.j2": "{}/_native.pyi",
+    },
 }
 
 COLUMNS = 100
@@ -88,7 +93,7 @@ def render_model(manifest_path: Path, output_dir: Path) -> list[Path]:
     manifest, document = parse_manifest(manifest_path)
     check_artifacts(manifest, manifest_path.parent)
     context = _model_context(manifest, document, manifest_path.parent)
-    return _render("model", manifest.name, vars(context), output_dir)
+    return render_sources("model", manifest.name, vars(context), output_dir)
 
 
 def render_harness(manifest_path: Path, exe: str, output_dir: Path) -> list[Path]:
@@ -98,16 +103,18 @@ def render_harness(manifest_path: Path, exe: str, output_dir: Path) -> list[Path
         ArtifactError: if the manifest is damaged.
     """
     manifest, _ = parse_manifest(manifest_path)
-    return _render("harness", exe, {"manifest": manifest, "exe": exe}, output_dir)
+    return render_sources("harness", exe, {"manifest": manifest, "exe": exe}, output_dir)
 
 
 def plan(kind: Kind, name: str) -> dict[str, list[str]]:
-    """What rendering a model, or a harness, called `name` writes and depends on.
+    """What rendering a model, a harness or a Python module called `name` writes and depends on.
 
     Outputs are relative to the output folder. The manifest is one more thing that it depends on.
     """
     templates = data_dir("templates")
-    sources = ("errors.py", "manifest.py", "paths.py", "render.py")
+    sources = ["errors.py", "manifest.py", "paths.py", "render.py"]
+    if kind == "wheel":
+        sources.append("render_wheel.py")
     return {
         "outputs": [output.format(name) for output in SOURCES[kind].values()],
         "depends": [
@@ -134,7 +141,8 @@ def write_if_changed(path: Path, content: str) -> None:
         raise
 
 
-def _render(kind: Kind, name: str, context: dict[str, Any], output_dir: Path) -> list[Path]:
+def render_sources(kind: Kind, name: str, context: dict[str, Any], output_dir: Path) -> list[Path]:
+    """Render all sources of one kind."""
     environment = _environment()
     outputs = []
     for template, output in SOURCES[kind].items():

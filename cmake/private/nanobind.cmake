@@ -1,0 +1,57 @@
+# Python's headers and nanobind, for tvmake_add_wheel_module().
+
+# Find the Python that the module is for, as the project did (scikit-build-core names it), and the nanobind
+# beside tvmake's compiler. A macro, because nanobind's functions read what find_package(Python) sets.
+macro(_tvmake_find_nanobind who)
+  set(Python_FIND_VIRTUALENV FIRST)
+  if(NOT Python_EXECUTABLE AND NOT CMAKE_CROSSCOMPILING)
+    _tvmake_python(Python_EXECUTABLE)
+  endif()
+  find_package(Python 3.10 COMPONENTS Interpreter Development.Module)
+  if(NOT Python_FOUND)
+    _tvmake_fail(
+      "${who}"
+      "Python's headers are missing: ${Python_NOT_FOUND_MESSAGE} ${_Python_REASON_FAILURE}"
+      EXPECTED "Python 3.10 or later with Python.h, for ${Python_EXECUTABLE}"
+      FIX "apt-get install python3-dev"
+    )
+  endif()
+  if(NOT COMMAND nanobind_add_module)
+    _tvmake_nanobind_dir("${who}" nanobind_DIR)
+    find_package(nanobind CONFIG REQUIRED NO_DEFAULT_PATH)
+  endif()
+endmacro()
+
+function(_tvmake_nanobind_dir who out)
+  _tvmake_python(python)
+  _tvmake_clean_environment(clean)
+  execute_process(
+    COMMAND ${clean} "${python}" -m nanobind --cmake_dir
+    OUTPUT_VARIABLE folder
+    ERROR_VARIABLE error
+    RESULT_VARIABLE result
+    OUTPUT_STRIP_TRAILING_WHITESPACE
+    ERROR_STRIP_TRAILING_WHITESPACE
+  )
+  if(NOT result EQUAL 0)
+    _tvmake_fail(
+      "${who}"
+      "'${python} -m nanobind --cmake_dir' failed: ${error}"
+      FIX "${python} -m pip install nanobind"
+    )
+  endif()
+  set(${out} "${folder}" PARENT_SCOPE)
+endfunction()
+
+# A module exports the function that Python calls to load it, and nothing else.
+function(_tvmake_limit_module_exports target folder)
+  if(APPLE)
+    return() # nanobind lists the symbols there
+  endif()
+  _tvmake_write_if_changed("${folder}/exports.txt" "{ global: PyInit__native; local: *; };\n")
+  target_link_options(
+    ${target}
+    PRIVATE "LINKER:--version-script=${folder}/exports.txt" "LINKER:--gc-sections"
+  )
+  set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS "${folder}/exports.txt")
+endfunction()
