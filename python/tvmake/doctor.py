@@ -11,6 +11,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from tvmake.toolchains import toolchain_needs
+
 # What the runtime's sources and the compiler must agree on.
 _PINNED = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
 _PACKAGES = ("onnx", "numpy", "jinja2", "typer", "rich", "pyelftools", "onnxruntime")
@@ -51,8 +53,13 @@ class Report:
         return "\n".join(lines)
 
 
-def diagnose() -> Report:
-    """Check this machine. Imports nothing heavy."""
+def diagnose(target: str | None = None) -> Report:
+    """Check this machine, and what it needs for one toolchain. Imports nothing heavy.
+
+    Raises:
+        TvmakeError: for an unknown toolchain.
+    """
+    needs = toolchain_needs(target) if target else []
     findings = [
         Finding("python", f"{platform.python_version()} ({sys.executable})"),
         *(_package(name, version) for name, version in _PINNED.items()),
@@ -60,6 +67,12 @@ def diagnose() -> Report:
         _cmake(),
         _tool("ninja", ("ninja", "ninja-build"), "apt-get install ninja-build"),
         _tool("C++ compiler", ("c++", "g++", "clang++"), "apt-get install g++"),
+        *(
+            Finding(
+                f"{target}: {need.name}", need.found or "missing", "" if need.found else need.fix
+            )
+            for need in needs
+        ),
     ]
     return Report(tuple(findings))
 
