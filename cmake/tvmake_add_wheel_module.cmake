@@ -70,6 +70,8 @@ function(tvmake_add_wheel_module module)
       CXX_STANDARD_REQUIRED ON
       CXX_EXTENSIONS OFF
   )
+  _tvmake_root(root)
+  target_include_directories(${target} SYSTEM PRIVATE "${root}/cpp/python")
   target_link_libraries(${target} PRIVATE ${ARG_MODEL})
   _tvmake_limit_module_exports(${target} "${folder}")
   _tvmake_install_module()
