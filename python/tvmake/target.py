@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 # The architectures' guaranteed CPUs: what runs everywhere the triple does.
 _BASELINE_CPU = {"x86_64": "x86-64", "aarch64": "generic", "riscv64": "generic-rv64"}
 # What is added to them. Linux distributions for RISC-V ask for RV64GC, which also decides that
-# floats are passed in registers (lp64d). Without NEON and VFPv4 (Cortex-A7 and later) 32-bit ARM
-# is too slow to be of use; a CPU that is named, or FEATURES, take them away again.
+# floats are passed in registers (lp64d). Without NEON and VFPv4 32-bit ARM is too slow to be
+# of use, so it starts with Cortex-A7; a CPU that is named, or FEATURES, take them away again.
 _BASELINE_FEATURES = {
     "riscv64": ("+m", "+a", "+f", "+d", "+c"),
-    "armv7": ("+neon", "+vfp4", "+fp16"),
+    "armv7": ("+neon", "+vfp4", "+fp16", "+hwdiv", "+hwdiv-arm"),
 }
 
 # LLVM's features that stand for instructions the kernels may contain. The others (tuning hints,
@@ -41,7 +41,7 @@ _INSTRUCTION_FEATURES = {
         {
             *("neon", "fp-armv8", "dotprod", "fullfp16", "bf16", "i8mm", "sve", "sve2", "sme"),
             *("lse", "crc", "aes", "sha2", "sha3", "sm4", "rdm", "vfp2", "vfp3", "vfp4", "d32"),
-            *("fp16", "mve", "mve.fp"),
+            *("fp16", "mve", "mve.fp", "hwdiv", "hwdiv-arm"),
         }
     ),
     "riscv": frozenset(
