@@ -7,13 +7,25 @@ macro(_tvmake_find_nanobind who)
   if(NOT Python_EXECUTABLE AND NOT CMAKE_CROSSCOMPILING)
     _tvmake_python(Python_EXECUTABLE)
   endif()
-  find_package(Python 3.10 COMPONENTS Interpreter Development.Module)
+  find_package(
+    Python
+    3.10
+    COMPONENTS Interpreter Development.Module
+    OPTIONAL_COMPONENTS Development.SABIModule
+  )
   if(NOT Python_FOUND)
     _tvmake_fail(
       "${who}"
       "Python's headers are missing: ${Python_NOT_FOUND_MESSAGE} ${_Python_REASON_FAILURE}"
       EXPECTED "Python 3.10 or later with Python.h, for ${Python_EXECUTABLE}"
       FIX "apt-get install python3-dev"
+    )
+  endif()
+  if(SKBUILD_SABI_VERSION AND NOT TARGET Python::SABIModule)
+    _tvmake_fail(
+      "${who}"
+      "wheel.py-api asks for the stable ABI, which find_package(Python) did not find"
+      FIX "pip install 'cmake>=3.26', or leave out wheel.py-api"
     )
   endif()
   if(NOT COMMAND nanobind_add_module)

@@ -152,6 +152,8 @@ def compile_command(
     if plan:
         from tvmake.sources import compiler_sources
 
+        if spec is not None:
+            load_spec(spec)  # what is wrong with the request itself is told at once
         typer.echo(json.dumps({"outputs": list(compiler.ARTIFACTS), "depends": compiler_sources()}))
         return
     if (spec is None) == (model is None):
@@ -215,6 +217,28 @@ def render(
         renderer.render_harness(manifest, harness, output_dir)
     else:
         renderer.render_model(manifest, output_dir)
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="app or wheel.", metavar="KIND")],
+    folder: Annotated[Path, typer.Argument(help="The project's folder and name.", metavar="NAME")],
+    model: Annotated[Path, typer.Option(help="The model file; it is copied.")],
+    inputs: InputsOption = None,
+) -> None:
+    """Write a new project around a model: a C++ program (app) or a Python package (wheel)."""
+    from tvmake.errors import SpecError, nearest
+    from tvmake.new import FILES, create
+
+    if kind not in FILES:
+        match = nearest(kind, FILES)
+        raise SpecError(
+            f"there is no kind of project called '{kind}'",
+            expected=" ".join(FILES),
+            fix=f"did you mean '{match}'?" if match else None,
+        )
+    commands = create(kind, folder, model, inputs or [])
+    typer.echo(f"{folder} is made. To build it:\n{commands}")
 
 
 @app.command()

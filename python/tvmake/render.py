@@ -143,7 +143,7 @@ def write_if_changed(path: Path, content: str) -> None:
 
 def render_sources(kind: Kind, name: str, context: dict[str, Any], output_dir: Path) -> list[Path]:
     """Render all sources of one kind."""
-    environment = _environment()
+    environment = template_environment()
     outputs = []
     for template, output in SOURCES[kind].items():
         path = output_dir / output.format(name)
@@ -152,7 +152,8 @@ def render_sources(kind: Kind, name: str, context: dict[str, Any], output_dir: P
     return outputs
 
 
-def _environment() -> jinja2.Environment:
+def template_environment() -> jinja2.Environment:
+    """How all templates are read: strict, trimmed, with the filters below."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -226,8 +227,8 @@ def _model_context(manifest: Manifest, document: dict[str, Any], folder: Path) -
         manifest=manifest,
         guard=manifest.name.upper(),
         abi=ABI,
-        inputs=_tensors(manifest.inputs, "", methods),
-        outputs=_tensors(manifest.outputs, "const ", methods),
+        inputs=cpp_tensors(manifest.inputs, "", methods),
+        outputs=cpp_tensors(manifest.outputs, "const ", methods),
         sources=[source for call in manifest.calls for source in call.sources],
         results=[result for call in manifest.calls for result in call.onnx_outputs],
         calls=list(_calls(manifest)),
@@ -236,7 +237,8 @@ def _model_context(manifest: Manifest, document: dict[str, Any], folder: Path) -
     )
 
 
-def _tensors(tensors: Sequence[TensorSpec], const: str, methods: set[str]) -> list[Tensor]:
+def cpp_tensors(tensors: Sequence[TensorSpec], const: str, methods: set[str]) -> list[Tensor]:
+    """The tensors with their C++ names; `methods` are the names that are taken, and grows."""
     members = set(RESERVED)
     typed = []
     for tensor in tensors:

@@ -98,11 +98,11 @@ def _tensors(tensors: list[Tensor], names: tuple[str, ...]) -> list[dict[str, An
     taken: set[str] = set()
     for tensor, name in zip(tensors, names, strict=True):
         code, bits, lanes = dlpack_type(tensor.dtype)
-        identifier = _identifier(name, taken)
+        unique = identifier(name, taken)
         result.append(
             {
                 "name": name,
-                "identifier": identifier,
+                "identifier": unique,
                 "dtype": tensor.dtype,
                 "ctype": c_type(tensor.dtype),
                 "code": code,
@@ -115,7 +115,7 @@ def _tensors(tensors: list[Tensor], names: tuple[str, ...]) -> list[dict[str, An
     return result
 
 
-def _identifier(name: str, taken: set[str]) -> str:
+def identifier(name: str, taken: set[str]) -> str:
     """A C identifier for a tensor's name that differs from those taken."""
     base = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "tensor"
     base = f"t{base}" if base[0].isdigit() else base
