@@ -102,6 +102,8 @@ class Target:
         options = dict[str, object](kind="llvm", mtriple=self.triple, mcpu=self.cpu)
         if self.features:
             options["mattr"] = list(self.features)
+        if self.triple.endswith("eabihf"):
+            options["mfloat-abi"] = "hard"  # or calls of libm pass floats where it does not look
         if "avx512f" in self.required_features:
             # LLVM 22's loop vectorizer miscompiles some copy loops with AVX-512 (wrong values,
             # reads out of bounds); the schedules vectorize explicitly and do not need it.
