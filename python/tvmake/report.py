@@ -24,13 +24,14 @@ def compile_summary(model: CompiledModel) -> str:
     graph, plan, target = model.graph, model.plan, model.target
     kernel_calls = sum(not call.is_view for call in graph.calls)
     weights = sum(value.nbytes for value in graph.values)
-    saved = 1 - plan.arena_bytes / plan.tensors_bytes if plan.tensors_bytes else 0.0
+    saved = 1 - plan.arena_bytes / max(plan.tensors_bytes, 1)
+    planning = f" ({saved:.0%} less than without planning)" if saved > 0 else ""
     return "\n".join(
         (
             f"tvmake: {model.spec.name} for {target.triple}, CPU {target.cpu}",
             f"  kernels  {len(graph.kernels)}, called {kernel_calls} times",
             f"  weights  {_size(weights)} in {len(graph.values)} tensors",
-            f"  arena    {_size(plan.arena_bytes)} ({saved:.0%} less than without planning)",
+            f"  arena    {_size(plan.arena_bytes)}{planning}",
             f"  live     {_size(plan.live_bytes)} at most, the least that an arena can have",
         )
     )

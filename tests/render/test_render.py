@@ -82,7 +82,7 @@ def test_plan(tmp_path: Path) -> None:
     assert [tmp_path / name for plan in plans for name in plan["outputs"]] == outputs
     for plan in plans:
         assert all(Path(path).is_absolute() and Path(path).is_file() for path in plan["depends"])
-    templates = {path.name for path in (REPO / "templates").iterdir()}
+    templates = {path.name for path in (REPO / "templates").glob("[mh]*.j2")} | {"banner.j2"}
     named = {Path(path).name for plan in plans for path in plan["depends"]}
     assert templates <= named
 

@@ -29,8 +29,9 @@ _BACKEND = {
     "__TVMBackendFreeWorkspace",
     "__TVMFFIErrorSetRaisedFromCStr",
 }
-# Defined in the object, but bound to nothing a kernel of ours calls.
-_IGNORED = {"__tvm_ffi__library_ctx"}
+# Defined in the object, but nothing that a kernel of ours calls: the module's own handle, and an
+# alias that TVM gives to the one function of a module with one.
+_IGNORED = {"__tvm_ffi__library_ctx", "__tvm_ffi_main"}
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,12 @@ TVMAKE_EMBED(std::byte, tvmake_pair_weights, 192, TVMAKE_WEIGHTS_FILE, 6);
 
 // clang-format off
 extern "C" {
+// Hidden here, they are hidden in every image that this is linked into.
+#pragma GCC visibility push(hidden)
 int __tvm_ffi_pair_scale(void*, const TVMFFIAny*, int32_t, TVMFFIAny*);
 int __tvm_ffi_pair_combine(void*, const TVMFFIAny*, int32_t, TVMFFIAny*);
 extern void* __TVMBackendParallelLaunch;
+#pragma GCC visibility pop
 int TVMBackendParallelLaunch();
 }
 
