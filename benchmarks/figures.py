@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
@@ -102,10 +103,13 @@ def call_overhead(folder: Path) -> Iterator[Figure]:
     manifest = json.loads((chain / "manifest.json").read_text(encoding="utf-8"))
     symbols = {entry["name"]: entry["symbol"] for entry in manifest["kernels"]["functions"]}
     first, second = (call["kernel"] for call in manifest["calls"][:2])
+    shapes = _weight_shapes(json.loads((chain / "graph.json").read_text(encoding="utf-8")))[:2]
     (chain / "chain.h").write_text(
         f"#define CHAIN_CALLS {CALLS}\n"
         f"#define CHAIN_WIDTHS {WIDTHS[0]}, {WIDTHS[1]}\n"
         f"#define CHAIN_KERNELS {symbols[first]}, {symbols[second]}\n"
+        f"#define CHAIN_WEIGHT_ELEMENTS {max(map(math.prod, shapes))}\n"
+        f"#define CHAIN_WEIGHT_SHAPES {', '.join(map(_braced, shapes))}\n"
         f'#define CHAIN_KERNEL_NAMES "{first}", "{second}"\n'
         f"int {symbols[first]}(void*, const TVMFFIAny*, int32_t, TVMFFIAny*);\n"
         f"int {symbols[second]}(void*, const TVMFFIAny*, int32_t, TVMFFIAny*);\n",
@@ -163,6 +167,18 @@ def _chain_model() -> onnx.ModelProto:
     )
     opset = helper.make_opsetid("", 17)
     return helper.make_model(graph, opset_imports=[opset], ir_version=8)
+
+
+def _weight_shapes(graph: dict[str, Any]) -> list[list[int]]:
+    """Returns the shape of each call's second input: the compiler may have packed the matrix."""
+    shapes: list[list[int]] = graph["attrs"]["shape"][1]
+    rows: list[int] = graph["node_row_ptr"]
+    calls = [node for node in graph["nodes"] if node["op"] == "tvm_op"]
+    return [shapes[rows[node["inputs"][1][0]]] for node in calls]
+
+
+def _braced(shape: list[int]) -> str:
+    return "{" + ", ".join(map(str, shape)) + "}"
 
 
 def _compile(name: str, model: Path, folder: Path) -> float:

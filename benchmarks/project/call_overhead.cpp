@@ -22,7 +22,7 @@
 #include <vector>
 
 extern "C" {
-#include "chain.h"  // CHAIN_CALLS, CHAIN_WIDTHS, CHAIN_KERNELS and their declarations, CHAIN_KERNEL_NAMES
+#include "chain.h"  // CHAIN_CALLS, CHAIN_WIDTHS, CHAIN_WEIGHT_SHAPES, CHAIN_KERNELS, …
 }
 
 namespace {
@@ -76,14 +76,14 @@ class DirectCalls {
   }
 
  private:
-  using Shape = std::array<int64_t, 2>;
+  using Shape = std::vector<int64_t>;
   struct alignas(kAlignment) Row : std::array<float, std::max(kWidths[0], kWidths[1])> {};
-  struct alignas(kAlignment) Matrix : std::array<float, kWidths[0] * kWidths[1]> {};
+  struct alignas(kAlignment) Matrix : std::array<float, CHAIN_WEIGHT_ELEMENTS> {};
 
   void Set(std::size_t index, float* data, Shape& shape) {
     tensors_[index] = DLTensor{.data = data,
                                .device = {kDLCPU, 0},
-                               .ndim = 2,
+                               .ndim = static_cast<int32_t>(shape.size()),
                                .dtype = {kDLFloat, 32, 1},
                                .shape = shape.data(),
                                .strides = nullptr,
@@ -92,8 +92,8 @@ class DirectCalls {
     arguments_[index].v_ptr = &tensors_[index];
   }
 
-  std::array<Shape, 2> value_shapes_{Shape{1, kWidths[0]}, Shape{1, kWidths[1]}};
-  std::array<Shape, 2> weight_shapes_{Shape{kWidths[0], kWidths[1]}, Shape{kWidths[1], kWidths[0]}};
+  std::array<Shape, 2> value_shapes_{{{1, kWidths[0]}, {1, kWidths[1]}}};
+  std::array<Shape, 2> weight_shapes_{{CHAIN_WEIGHT_SHAPES}};
   std::vector<Matrix> weights_ = std::vector<Matrix>(kCalls);
   std::array<Row, 2> values_{};
   std::vector<DLTensor> tensors_;
