@@ -28,13 +28,15 @@ class Result:
             assert part in message, self.output
 
 
-def run(*command: str | Path, cwd: Path | None = None, **environment: str) -> Result:
+def run(
+    *command: str | Path, cwd: Path | None = None, environment: dict[str, str] | None = None
+) -> Result:
     """Run a command to its end."""
     process = subprocess.run(
         [str(part) for part in command],
         check=False,
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -45,9 +47,11 @@ def run(*command: str | Path, cwd: Path | None = None, **environment: str) -> Re
     return Result(process.returncode, process.stdout)
 
 
-def check(*command: str | Path, cwd: Path | None = None, **environment: str) -> str:
+def check(
+    *command: str | Path, cwd: Path | None = None, environment: dict[str, str] | None = None
+) -> str:
     """What a command says that must succeed."""
-    result = run(*command, cwd=cwd, **environment)
+    result = run(*command, cwd=cwd, environment=environment)
     assert result.code == 0, result.output[-20000:]
     return result.output
 
@@ -78,10 +82,12 @@ def empty_environment(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def pip(python: Path | str, *arguments: str | Path, **environment: str) -> str:
+def pip(
+    python: Path | str, *arguments: str | Path, environment: dict[str, str] | None = None
+) -> str:
     """Run pip."""
     quiet = ("--disable-pip-version-check", "--no-input")
-    return check(python, "-m", "pip", *arguments, *quiet, **environment)
+    return check(python, "-m", "pip", *arguments, *quiet, environment=environment)
 
 
 def copy_repository(folder: Path) -> Path:
