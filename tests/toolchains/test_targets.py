@@ -36,8 +36,11 @@ ARM32 = ("ELF32", "ARM", "hard-float ABI")
 RISCV = ("ELF64", "RISC-V", "double-float ABI")
 # GCC and LIBATOMIC: libgcc_s and libatomic, both of GCC.
 DEBIAN_12 = {
-    **{"GLIBC": "2.36", "GLIBCXX": "3.4.30", "CXXABI": "1.3.13"},
-    **{"GCC": "7.0", "LIBATOMIC": "1.2"},
+    "GLIBC": "2.36",
+    "GLIBCXX": "3.4.30",
+    "CXXABI": "1.3.13",
+    "GCC": "7.0",
+    "LIBATOMIC": "1.2",
 }
 ZIG = {"GLIBC": "2.34"}  # libc++ is inside of the program
 
@@ -143,6 +146,31 @@ def check_static(project: Project) -> None:
     strip = "aarch64-linux-gnu-strip" if "AArch64" in header(harness) else "strip"
     run(strip, "-o", stripped, harness).check()
     assert stripped.stat().st_size <= STATIC_HARNESS
+
+
+def debian_sysroot(folder: Path, triple: str) -> Path:
+    """A root folder as a device has it, of Debian's cross libraries."""
+    libraries = folder / "usr" / "lib"
+    libraries.mkdir(parents=True)
+    for file in Path("/usr", triple, "lib").iterdir():
+        (libraries / file.name).symlink_to(file)
+    (libraries / "gcc" / triple).mkdir(parents=True)
+    for version in Path("/usr/lib/gcc-cross", triple).iterdir():
+        (libraries / "gcc" / triple / version.name).symlink_to(version)
+    (folder / "usr" / "include").symlink_to(f"/usr/{triple}/include")
+    (folder / "lib").symlink_to("usr/lib")
+    return folder
+
+
+@pytest.mark.slow
+def test_clang_takes_libraries_from_the_sysroot(tmp_path: Path) -> None:
+    root = debian_sysroot(tmp_path / "root", "aarch64-linux-gnu")
+    options = (f"-DCMAKE_SYSROOT={root}",)
+    target = Target("clang-aarch64-linux-gnu", ARM64, DEBIAN_12, options)
+    project = build(target, tmp_path / "digits")
+    listing = project.run("ctest", "--test-dir", project.build_folder, "--output-on-failure")
+    assert "100% tests passed" in listing.check()
+    check_programs(target, project)
 
 
 @pytest.mark.slow
