@@ -14,7 +14,7 @@ from .emit.dtype import dlpack_type
 from .emit.manifest import identifier
 from .errors import ModelError, SpecError, TvmakeError
 from .manifest import TensorSpec
-from .render import MODEL_MEMBERS, RESERVED, cpp_tensors, template_environment, write_if_changed
+from .render import MODEL_MEMBERS, RESERVED, cpp_tensors, template_environment
 from .spec import InputSpec
 
 if typing.TYPE_CHECKING:
@@ -106,7 +106,7 @@ def create(kind: Kind, folder: Path, model: Path, inputs: Sequence[str]) -> str:
     environment = template_environment()
     for file_name in FILES[kind]:
         template = environment.get_template(f"new/{kind}/{file_name}.j2")
-        write_if_changed(folder / file_name, template.render(vars(project)))
+        files.write(folder / file_name, template.render(vars(project)))
     path_text = str(folder) if folder.is_absolute() else f"./{folder}"  # not a name in an index
     return NEXT[kind].format(path_text, name if kind == "app" else project.target)
 

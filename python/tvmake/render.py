@@ -7,15 +7,14 @@ only if their content changed, so that a build tool sees what really changed.
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 import textwrap
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from .emit import files
 from .errors import TvmakeError
 from .manifest import Manifest, Source, TensorSpec, check_artifacts, parse_manifest
 from .paths import PACKAGE_DIR, data_dir
@@ -112,7 +111,7 @@ def plan(kind: Kind, name: str) -> dict[str, list[str]]:
     Outputs are relative to the output folder. The manifest is one more thing that it depends on.
     """
     templates = data_dir("templates")
-    sources = ["errors.py", "manifest.py", "paths.py", "render.py"]
+    sources = ["emit/files.py", "errors.py", "manifest.py", "paths.py", "render.py"]
     if kind == "wheel":
         sources.append("render_wheel.py")
     return {
@@ -124,30 +123,13 @@ def plan(kind: Kind, name: str) -> dict[str, list[str]]:
     }
 
 
-def write_if_changed(path: Path, content: str) -> None:
-    """Give a file this content in one step; leave it alone if it has it."""
-    data = content.encode("utf-8")
-    if path.is_file() and path.read_bytes() == data:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def render_sources(kind: Kind, name: str, context: dict[str, Any], output_dir: Path) -> list[Path]:
     """Render all sources of one kind."""
     environment = template_environment()
     outputs = []
     for template, output in SOURCES[kind].items():
         path = output_dir / output.format(name)
-        write_if_changed(path, environment.get_template(template).render(context))
+        files.write(path, environment.get_template(template).render(context))
         outputs.append(path)
     return outputs
 
