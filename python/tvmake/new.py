@@ -98,8 +98,8 @@ def create(kind: Kind, folder: Path, model: Path, inputs: Sequence[str]) -> str:
         raise TvmakeError(
             "the folder is in use", where=str(folder), fix="choose another name, or remove it"
         )
-    project, files = _project(kind, name, model, inputs)
-    for file in files:
+    project, sources = _project(kind, name, model, inputs)
+    for file in sources:
         path = folder / file.relative_to(model.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, path)
