@@ -12,6 +12,7 @@ from typing import Literal
 
 from .emit.dtype import dlpack_type
 from .emit.manifest import identifier
+from .emit import files
 from .errors import ModelError, SpecError, TvmakeError
 from .manifest import TensorSpec
 from .render import MODEL_MEMBERS, RESERVED, cpp_tensors, template_environment
