@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .emit import files
 from .emit.dtype import dlpack_type
 from .emit.manifest import identifier
-from .emit import files
 from .errors import ModelError, SpecError, TvmakeError
 from .manifest import TensorSpec
 from .render import MODEL_MEMBERS, RESERVED, cpp_tensors, template_environment
