@@ -6,7 +6,7 @@
 # each described in the file of its name. Variables that steer them (as -D options, in a preset or in a
 # toolchain file):
 #   TVMAKE_PYTHON            the Python that runs the compiler (default: see private/python.cmake)
-#   TVMAKE_EXTRAS            groups of optional requirements for that Python: test, bench
+#   TVMAKE_EXTRAS            groups of optional requirements for that Python: test, zig
 #   TVMAKE_CACHE_DIR         folder shared by build trees (default ~/.cache/tvmake; also in the environment)
 #   TVMAKE_TVM_SOURCE_DIR    a full checkout of TVM to take the runtime's sources from, instead of the wheels
 #   TVMAKE_COMPILE_JOBS      how many models are compiled at a time (default 2)

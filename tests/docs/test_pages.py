@@ -189,6 +189,7 @@ def test_messages_on_the_errors_page_exist() -> None:
         path.read_text(encoding="utf-8")
         for folder, pattern in (
             ("cmake", "*.cmake"),
+            ("toolchains", "*.cmake"),
             ("python/tvmake", "*.py"),
             ("cpp/src", "*.cc"),
             ("cpp/include", "*.h"),
