@@ -150,6 +150,18 @@ def test_an_operator_that_cannot_be_imported_names_its_node(tmp_path: Path) -> N
         import_model(spec(path))
 
 
+def test_an_attribute_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
+    weights = {"s": np.array([1, 1, 0.5, 0.5], "float32")}
+    for antialias in (0, 1):
+        nodes = [node("Resize", "x _ s", "y", mode="linear", antialias=antialias)]
+        path = save(tmp_path / "m.onnx", nodes, {"x": (1, 1, 8, 8)}, ["y"], weights, opset=18)
+        if antialias:
+            with pytest.raises(UnsupportedError, match=r"Resize has antialias = 1(.|\n)*node_y"):
+                import_model(spec(path))
+        else:
+            assert import_model(spec(path)).outputs == ("y",)
+
+
 def test_dropout_and_identity_vanish(tmp_path: Path) -> None:
     nodes = [node("Dropout", "x", "d"), node("Identity", "d", "i"), node("Relu", "i", "y")]
     path = save(tmp_path / "m.onnx", nodes, {"x": (4,)}, ["y"])
