@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tvmake.errors import SpecError
 from tvmake.spec import InputSpec, TargetSpec, load_spec
 from tvmake.target import resolve_target
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GOOD: dict[str, Any] = {
     "schema": 1,
@@ -126,8 +124,8 @@ def test_native_asks_for_nothing_that_this_machine_hides() -> None:
     target = resolve_target(TargetSpec(triple, "native"))
     assert target.cpu
     if platform.machine() == "x86_64":
-        with open("/proc/cpuinfo") as file:  # noqa: PTH123
-            flags = next(line for line in file if line.startswith("flags")).split()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = next(line for line in lines if line.startswith("flags")).split()
         assert ("avx512f" in target.required_features) <= ("avx512f" in flags)
 
 

@@ -68,7 +68,7 @@ def write_kernels(
         {name: kernels[name].with_attr("global_symbol", prefix + name) for name in sorted(kernels)}
     )
     cached = cache / f"{_key(module, target)}.o"
-    if not cached.is_file():
+    if not _is_intact(cached):
         _compile(module, target, cached)
     with files.replacing(path) as file, cached.open("rb") as source:
         shutil.copyfileobj(source, file)
@@ -82,7 +82,20 @@ def _compile(module: tvm.IRModule, target: Target, destination: Path) -> None:
     with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
         scratch = Path(folder) / "kernels.o"
         executable.mod.write_to_file(str(scratch), "o")
+        files.write(_checksum_path(destination), files.sha256(scratch))
         scratch.replace(destination)
+
+
+def _is_intact(cached: Path) -> bool:
+    """Whether an object is in the cache as it was put there; a damaged one is compiled again."""
+    try:
+        return files.sha256(cached) == _checksum_path(cached).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+
+
+def _checksum_path(cached: Path) -> Path:
+    return cached.with_suffix(".sha256")
 
 
 def _key(module: tvm.IRModule, target: Target) -> str:

@@ -160,14 +160,16 @@ class _Builder:
         root = {call.outputs[0]: call.inputs[0] for call in self.calls if call.is_view}
         taken = {*self.inputs, *self.weights.values()}
         distinct = []
-        for index, name in zip(outputs, names, strict=True):
-            source = index
+        for output, name in zip(outputs, names, strict=True):
+            source = output
             while source in root:
                 source = root[source]
             if source in taken:
-                index, source = (self._copy(index, name),) * 2  # noqa: PLW2901
+                source = self._copy(output, name)
+                distinct.append(source)
+            else:
+                distinct.append(output)
             taken.add(source)
-            distinct.append(index)
         return distinct
 
     def _copy(self, source: int, name: str) -> int:
