@@ -70,7 +70,15 @@ def read(path: Path) -> tuple[ModelProto, tuple[str, ...]]:
 
 def opset(model: ModelProto) -> int:
     """The version of the default operator set."""
-    return next((int(i.version) for i in model.opset_import if i.domain in ("", "ai.onnx")), 1)
+    return opsets(model).get("", 1)
+
+
+def opsets(model: ModelProto) -> dict[str, int]:
+    """The version of each operator set, by domain; the default domain is the empty one."""
+    return {
+        "" if entry.domain == "ai.onnx" else entry.domain: int(entry.version)
+        for entry in model.opset_import
+    }
 
 
 def graph_inputs(graph: GraphProto) -> list[ValueInfoProto]:

@@ -18,13 +18,12 @@ from tvmake.errors import ModelError, UnsupportedError
 from tvmake.spec import ModelSpec
 
 from . import onnx_file
+from .converters import CONVERTERS, Operator, qualified_name
 from .imported import ImportedModel, SourceNode, variable_name
-from .onnx_convert import CONVERTERS
 from .onnx_fold import fold_constants
 from .onnx_simplify import simplify
 
 _HANDLED_BY_THE_IMPORTER = {"Constant", "If"}
-_DOMAINS = ("", "ai.onnx")
 
 # Attributes that TVM's converters do not look at, with the values for which that is right.
 _ATTRIBUTES_IGNORED: dict[str, dict[str, tuple[object, ...]]] = {
@@ -68,13 +67,12 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
 def unsupported_operators(model: ModelProto) -> dict[str, list[str]]:
     """The operators that cannot be compiled, each with the names of its nodes."""
     convert_map = onnx_frontend._get_convert_map()  # noqa: SLF001 - there is no public one
+    known = {*convert_map, *_HANDLED_BY_THE_IMPORTER, *CONVERTERS}
     local_functions = {(function.domain, function.name) for function in model.functions}
     found: dict[str, list[str]] = {}
     for node in onnx_file.walk_nodes(model.graph):
-        known = node.op_type in convert_map or node.op_type in _HANDLED_BY_THE_IMPORTER
-        is_local = (node.domain, node.op_type) in local_functions
-        if not known or node.domain not in _DOMAINS or is_local:
-            operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        operator = qualified_name(node.domain, node.op_type)
+        if operator not in known or (node.domain, node.op_type) in local_functions:
             found.setdefault(operator, []).append(node_name(node))
     return found
 
@@ -126,15 +124,18 @@ def _check_values(model: ModelProto, path: Path) -> None:
 class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM has no types
     """TVM's importer, which names every result after the node that it comes from."""
 
-    def __init__(self) -> None:
+    def __init__(self, opsets: dict[str, int]) -> None:
         super().__init__({}, {}, keep_params_in_input=False)
+        self.opsets = opsets
         self.nodes: list[SourceNode] = []
+        self.protos: list[NodeProto] = []
         self.current_node = -1
 
     def _construct_nodes(self, graph: onnx.GraphProto) -> None:
         outer = self.current_node  # of the node whose subgraph this is
         self.current_node = len(self.nodes) - 1
         self.nodes += _source_nodes(graph)
+        self.protos += graph.node
         super()._construct_nodes(graph)
         self.current_node = outer
 
@@ -144,13 +145,21 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM ha
 
     def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
         node = self.current_node
-        converter = CONVERTERS.get(op_name)
-        result = converter(self.bb, list(inputs), attrs) if converter else None
+        result = self._convert_ourselves(self.protos[node], list(inputs), attrs)
         if result is None:
             result = super()._convert_operator(op_name, inputs, attrs, opset)
         if isinstance(result, relax.Call):
             result = self.bb.emit(result, name_hint=variable_name(node))
         return result
+
+    def _convert_ourselves(
+        self, node: NodeProto, inputs: list[relax.Expr | None], attributes: dict[str, Any]
+    ) -> relax.Expr | None:
+        name = qualified_name(node.domain, node.op_type)
+        converter = CONVERTERS.get(name)
+        opset = self.opsets.get("" if node.domain == "ai.onnx" else node.domain, 1)
+        operator = Operator(name, inputs, attributes, opset, len(node.output), self.bb)
+        return converter(operator) if converter else None
 
 
 def _source_nodes(graph: onnx.GraphProto) -> list[SourceNode]:
@@ -165,7 +174,7 @@ def _source_nodes(graph: onnx.GraphProto) -> list[SourceNode]:
 
 
 def _to_relax(model: ModelProto, path: Path) -> tuple[tvm.IRModule, tuple[SourceNode, ...]]:
-    importer = _Importer()
+    importer = _Importer(onnx_file.opsets(model))
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")

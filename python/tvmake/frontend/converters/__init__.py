@@ -1,0 +1,17 @@
+"""ONNX operators that we convert ourselves, because TVM's converter is missing, wasteful or wrong.
+
+One file per family of operators, each with a table from operator to converter. Operators outside
+the default domain are called `domain.Operator`. A converter returns None to leave a case to TVM's.
+"""
+
+from __future__ import annotations
+
+from . import arithmetic, indexing
+from .operator import Converter, Operator, qualified_name
+
+__all__ = ["CONVERTERS", "Converter", "Operator", "qualified_name"]
+
+CONVERTERS: dict[str, Converter] = {
+    **arithmetic.CONVERTERS,
+    **indexing.CONVERTERS,
+}
