@@ -1,0 +1,105 @@
+"""What the rules have in common: questions about blocks, and changes of loops."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import tvm
+from tvm import s_tir, tirx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Rule = Callable[[s_tir.Schedule, str], None]
+
+# Below this many loop iterations, waking another thread costs more than it saves.
+PARALLEL_WORK = 32768
+_ENOUGH_TASKS = 64  # to keep a few cores evenly busy
+
+
+def attempt(function: tirx.PrimFunc, name: str, *rules: Rule) -> tirx.PrimFunc:
+    """Apply the first rule that fits, if any does."""
+    for rule in rules:
+        schedule = s_tir.Schedule(tvm.IRModule({"main": function}))
+        try:
+            rule(schedule, name)
+        except (RuntimeError, ValueError):  # ScheduleError and TVM's internal errors
+            continue
+        return schedule.mod["main"]
+    return function
+
+
+def block_names(function: tirx.PrimFunc) -> list[str]:
+    """The blocks of an unscheduled prim func, in the order they run."""
+    schedule = s_tir.Schedule(tvm.IRModule({"main": function}))
+    blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+    return [str(schedule.get(block).name_hint) for block in blocks]
+
+
+def is_spatial(schedule: s_tir.Schedule, block: Any) -> bool:
+    """Whether a block computes each element by itself, without sums."""
+    return all(v.iter_type == tirx.IterVar.DataPar for v in schedule.get(block).iter_vars)
+
+
+def is_copy(schedule: s_tir.Schedule, block: Any) -> bool:
+    """Whether a block does nothing but move elements."""
+    body = schedule.get(block).body
+    return isinstance(body, tirx.BufferStore) and isinstance(body.value, tvm.ir.expr.TensorLoad)
+
+
+def element_bits(schedule: s_tir.Schedule, block: Any) -> int:
+    """The size of what a block writes."""
+    dtype = str(schedule.get(block).writes[0].source.dtype)
+    return 8 if dtype == "bool" else int("".join(c for c in dtype if c.isdigit()))
+
+
+def split(
+    schedule: s_tir.Schedule, loops: Sequence[Any], factors: Sequence[int]
+) -> tuple[list[Any], list[Any]]:
+    """Split loops; the inner ones are those of a tile."""
+    outer, inner = [], []
+    for loop, factor in zip(loops, factors, strict=True):
+        if factor == 1:
+            outer.append(loop)
+        elif factor == int(schedule.get(loop).extent) and outer:
+            inner.append(loop)
+        else:
+            around, within = schedule.split(loop, [None, factor])
+            outer.append(around)
+            inner.append(within)
+    return outer, inner
+
+
+def fuse_outer(schedule: s_tir.Schedule, loops: Sequence[Any]) -> list[Any]:
+    """One loop to run in parallel, and inside it, if enough is left, one over neighbouring tiles.
+
+    The inner one stays on a core: its tiles share the weights.
+    """
+    extents = [int(schedule.get(loop).extent) for loop in loops]
+    if len(loops) > 1 and math.prod(extents[:-1]) >= _ENOUGH_TASKS:
+        return [fuse(schedule, loops[:-1]), loops[-1]]
+    return [fuse(schedule, loops)]
+
+
+def fuse(schedule: s_tir.Schedule, loops: Sequence[Any]) -> Any:
+    """One loop in place of several."""
+    return schedule.fuse(*loops) if len(loops) > 1 else loops[0]
+
+
+def unroll_and_vectorize(schedule: s_tir.Schedule, loops: Sequence[Any]) -> None:
+    """The innermost loop in vectors, those around it unrolled."""
+    *rows, vector = loops
+    for loop in rows:
+        schedule.unroll(loop)
+    schedule.vectorize(vector)
+
+
+def divisors(extent: int, limit: int) -> list[int]:
+    """The divisors of a loop's extent up to a limit."""
+    return [d for d in range(1, min(extent, limit) + 1) if extent % d == 0]
+
+
+def divisor(extent: int, limit: int) -> int:
+    """The largest divisor of a loop's extent up to a limit: no remainder loop, no predicate."""
+    return divisors(extent, limit)[-1]
