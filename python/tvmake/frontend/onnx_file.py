@@ -14,6 +14,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from tvmake.errors import ModelError, SpecError, UnsupportedError, nearest
 from tvmake.spec import InputSpec
 
+from . import onnx_external
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -50,22 +52,16 @@ def read(path: Path) -> tuple[ModelProto, tuple[str, ...]]:
             where=str(path),
             fix="export or copy the model again",
         )
-    files = (str(path), *_external_files(model, path.parent))
-    try:
-        onnx.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelError(
-            f"the model's external data cannot be read: {error}", where=str(path)
-        ) from error
+    external = onnx_external.attach(model, path)
     if not all(output.type.tensor_type.HasField("shape") for output in model.graph.output):
         # Legal in practice, though the checker below wants the shapes of outputs spelled out.
         model = infer_shapes(model, path)
     try:
-        # Models beyond protobuf's limit can only be checked on disk.
-        onnx.checker.check_model(str(path) if len(data) >= _PROTOBUF_LIMIT else model)
+        # External data can only be checked where they lie.
+        onnx.checker.check_model(str(path) if external else model)
     except onnx.checker.ValidationError as error:
         raise ModelError(f"the model breaks the ONNX rules: {error}", where=str(path)) from error
-    return model, files
+    return model, (str(path), *external)
 
 
 def opset(model: ModelProto) -> int:
@@ -251,14 +247,3 @@ def is_tensor(value: ValueInfoProto) -> bool:
         value.type.WhichOneof("value") == "tensor_type"
         and value.type.tensor_type.elem_type != TensorProto.STRING
     )
-
-
-def _external_files(model: ModelProto, folder: Path) -> tuple[str, ...]:
-    """The files with external data that the model refers to."""
-    names = {
-        entry.value
-        for tensor in model.graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return tuple(str(folder / name) for name in sorted(names))

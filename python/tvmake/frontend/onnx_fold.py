@@ -11,8 +11,10 @@ import numpy as np
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from . import onnx_external
+
 if TYPE_CHECKING:
-    from onnx import GraphProto, NodeProto
+    from onnx import GraphProto, NodeProto, TensorProto
 
 _RANDOM = {"Bernoulli", "Multinomial"}
 _LARGEST_RESULT = 1 << 30  # bytes; a larger constant is cheaper to compute than to ship
@@ -50,7 +52,7 @@ def _evaluate(node: NodeProto, values: dict[str, Any], opset: int) -> dict[str, 
         return None
     if node.domain not in ("", "ai.onnx"):
         return None
-    arrays = {name: numpy_helper.to_array(values[name]) for name in operands}
+    arrays = {name: _array(values[name]) for name in operands}
     try:
         results = ReferenceEvaluator(node, opsets={"": opset}).run(None, arrays)
     except Exception:  # noqa: BLE001 - what the reference cannot do stays for the compiler
@@ -59,6 +61,11 @@ def _evaluate(node: NodeProto, values: dict[str, Any], opset: int) -> dict[str, 
     plain = all(value.dtype.kind in "fiub" for value in named.values())
     small = sum(value.nbytes for value in named.values()) <= _LARGEST_RESULT
     return named if plain and small else None
+
+
+def _array(tensor: TensorProto) -> Any:
+    is_mapped = onnx_external.is_mapped(tensor)
+    return onnx_external.mapped(tensor) if is_mapped else numpy_helper.to_array(tensor)
 
 
 def _operands(node: NodeProto) -> set[str]:

@@ -17,7 +17,7 @@ from tvm.relax.frontend.onnx import onnx_frontend
 from tvmake.errors import ModelError, UnsupportedError
 from tvmake.spec import ModelSpec
 
-from . import onnx_file
+from . import onnx_external, onnx_file
 from .converters import CONVERTERS, Operator, qualified_name
 from .imported import ImportedModel, SourceNode, variable_name
 from .onnx_fold import fold_constants
@@ -139,6 +139,11 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM ha
         super()._construct_nodes(graph)
         self.current_node = outer
 
+    def _parse_array(self, tensor_proto: onnx.TensorProto) -> tvm.runtime.Tensor:
+        if onnx_external.is_mapped(tensor_proto):
+            return _without_copy(onnx_external.mapped(tensor_proto))
+        return super()._parse_array(tensor_proto)
+
     def _parse_attr(self, attr_proto: Any) -> Any:
         self.current_node += 1  # the importer reads attributes once per node, first of all
         return super()._parse_attr(attr_proto)
@@ -160,6 +165,14 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM ha
         opset = self.opsets.get("" if node.domain == "ai.onnx" else node.domain, 1)
         operator = Operator(name, inputs, attributes, opset, len(node.output), self.bb)
         return converter(operator) if converter else None
+
+
+def _without_copy(array: Any) -> tvm.runtime.Tensor:
+    """A tensor over a NumPy array's memory, if it is aligned as kernels expect it."""
+    try:
+        return tvm.runtime.from_dlpack(array)
+    except (BufferError, RuntimeError, ValueError):
+        return tvm.runtime.tensor(array)
 
 
 def _source_nodes(graph: onnx.GraphProto) -> list[SourceNode]:
