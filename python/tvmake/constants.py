@@ -1,4 +1,4 @@
-"""The values of constants in a Relax module, read in place: large models have no room for copies."""
+"""Values of constants in a Relax module, read in place: large models have no room for copies."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def values(constant: tvm.ir.GenericConst) -> Array:
 def release(constant: tvm.ir.GenericConst) -> None:
     """Give back the memory of a constant that is a mapped file: it is read again when needed."""
     array = _mapped.get(values(constant).ctypes.data)
-    if array is not None and array.base is not None:
+    if array is not None and isinstance(array.base, mmap.mmap):
         array.base.madvise(mmap.MADV_DONTNEED)

@@ -62,7 +62,7 @@ def test_missing_external_data(path: Path) -> None:
     onnx.save(model, path, save_as_external_data=True, location="weights", size_threshold=0)
     assert import_model(spec(path)).files == (str(path), str(path.parent / "weights"))
     (path.parent / "weights").unlink()
-    with pytest.raises(ModelError, match="external data cannot be read"):
+    with pytest.raises(ModelError, match="external data file 'weights' is missing"):
         import_model(spec(path))
 
 

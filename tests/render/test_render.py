@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def render_all(manifest: Path, output_dir: Path) -> list[Path]:
 
 def assert_formatted(*files: Path) -> None:
     style = f"--style=file:{REPO / '.clang-format'}"
-    build.check("clang-format", "--dry-run", "--Werror", style, *files)
+    program = Path(sys.executable).with_name("clang-format")
+    build.check(program, "--dry-run", "--Werror", style, *files)
 
 
 def test_goldens(tmp_path: Path) -> None:

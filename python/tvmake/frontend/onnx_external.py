@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
+from tvmake import constants
 from tvmake.errors import ModelError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def attach(model: ModelProto, path: Path) -> tuple[str, ...]:
         ModelError: when a file is missing, too short, or outside the model's folder.
     """
     files = set()
+    weights = {tensor.name for tensor in model.graph.initializer}
     for tensor in _tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
@@ -45,7 +47,7 @@ def attach(model: ModelProto, path: Path) -> tuple[str, ...]:
         files.add(str(file))
         offset, size = _extent(tensor, entries, file, where)
         del tensor.external_data[:]
-        if size >= _SMALL and _is_plain(tensor):
+        if size >= _SMALL and tensor.name in weights and _is_plain(tensor):
             for key, value in (("location", file), ("offset", offset), ("length", size)):
                 tensor.external_data.add(key=key, value=str(value))
         else:
@@ -56,19 +58,33 @@ def attach(model: ModelProto, path: Path) -> tuple[str, ...]:
     return tuple(sorted(files))
 
 
+def without_mapped(model: ModelProto) -> ModelProto:
+    """A copy for ONNX's checker, in which the mapped tensors are inputs."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    kept = [tensor for tensor in copy.graph.initializer if not is_mapped(tensor)]
+    inputs = {value.name for value in copy.graph.input}
+    copy.graph.input.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in copy.graph.initializer
+        if is_mapped(tensor) and tensor.name not in inputs
+    )
+    del copy.graph.initializer[:]
+    copy.graph.initializer.extend(kept)
+    return copy
+
+
 def is_mapped(tensor: TensorProto) -> bool:
     """Whether the tensor's data lie in a file of their own."""
     return bool(tensor.data_location == TensorProto.EXTERNAL)
 
 
 def mapped(tensor: TensorProto) -> Array:
-    """The values of an attached tensor. Pages are read when they are touched, and can be dropped."""
+    """The values of an attached tensor, read when they are touched."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    # Copy on write, so that nobody sees a read-only array; nobody writes.
-    return np.memmap(
-        entries["location"], dtype, "c", int(entries["offset"]), shape=tuple(tensor.dims)
-    )
+    path, offset = Path(entries["location"]), int(entries["offset"])
+    return constants.map_file(path, dtype, offset, tuple(tensor.dims))
 
 
 def _locate(location: str, folder: Path, where: str) -> Path:
@@ -100,7 +116,9 @@ def _extent(
         offset = int(entries.get("offset", 0))
         size = int(entries.get("length", available - offset))
     except ValueError as error:
-        raise ModelError(f"the place of the external data is no number: {error}", where) from error
+        raise ModelError(
+            f"the place of the external data is no number: {error}", where=where
+        ) from error
     if offset < 0 or size < 0 or offset + size > available:
         raise ModelError(
             f"the external data file is truncated: it has {available} bytes",
@@ -129,7 +147,7 @@ def _bytes(tensor: TensorProto) -> int | None:
     if not _is_plain(tensor):
         return None
     itemsize = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return math.prod(tensor.dims) * int(itemsize)
+    return int(math.prod(tensor.dims) * itemsize)
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:

@@ -57,8 +57,7 @@ def read(path: Path) -> tuple[ModelProto, tuple[str, ...]]:
         # Legal in practice, though the checker below wants the shapes of outputs spelled out.
         model = infer_shapes(model, path)
     try:
-        # External data can only be checked where they lie.
-        onnx.checker.check_model(str(path) if external else model)
+        onnx.checker.check_model(onnx_external.without_mapped(model) if external else model)
     except onnx.checker.ValidationError as error:
         raise ModelError(f"the model breaks the ONNX rules: {error}", where=str(path)) from error
     return model, (str(path), *external)

@@ -6,17 +6,17 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tvm
 from tvm import relax
 
+from tvmake import constants
 from tvmake.errors import UnsupportedError
 from tvmake.lower.graph import VIEW, Call, Graph, Tensor
 from tvmake.lower.kernel import Kernel, copy_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
 
     from tvmake.optimize.provenance import Provenance
 
@@ -194,9 +194,9 @@ class _Builder:
         raise UnsupportedError(f"the model passes '{value}' to a kernel, which is no tensor")
 
     def _weight(self, constant: tvm.ir.GenericConst) -> int:
-        value = constant.value.numpy()
+        value = constants.values(constant)
         digest = hashlib.sha256(f"{value.dtype}{value.shape}".encode())
-        digest.update(value.tobytes())
+        digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
         key = digest.digest()
         if key not in self.weights:
             self.weights[key] = self._tensor(self._unique(f"p{len(self.weights)}"), constant.ty)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tvm
 from tvm import relax
 
+from tvmake import constants
 from tvmake.optimize import blocked
 from tvmake.optimize.blocked import Window
 
@@ -162,7 +163,7 @@ class _Rewriter:
         constant = isinstance(call.args[1], tvm.ir.GenericConst)
         if data is None or not constant or layouts != ("NCHW", "OIHW", "NCHW"):
             return None
-        weight, groups = call.args[1].value.numpy(), int(attrs.groups)
+        weight, groups = constants.values(call.args[1]), int(attrs.groups)
         outputs, group_inputs, kernel_h, kernel_w = weight.shape
         window = _window(attrs)
         n, channels, height, width = data.shape
@@ -173,6 +174,7 @@ class _Rewriter:
         if groups == channels == outputs and self._block(channels) > 1:
             block = self._block(channels)
             packed = relax.const(blocked.pack_depthwise(weight, block))
+            constants.release(call.args[1])
             x = self._blocked(data, block)
             operator = partial(blocked.depthwise, window=window)
             return _Value(shape, None, {block: self._emit(operator, "depthwise", name, x, packed)})
@@ -180,6 +182,7 @@ class _Rewriter:
             return None
         inner = inner if inner > 1 else channels  # few input channels: all of them in one block
         packed = relax.const(blocked.pack_convolution(weight, inner, outer))
+        constants.release(call.args[1])
         x = self._blocked(data, inner)
         operator = partial(blocked.convolution, window=window, groups=groups)
         return _Value(shape, None, {outer: self._emit(operator, "conv2d", name, x, packed)})
@@ -228,11 +231,12 @@ class _Rewriter:
         data, weight = call.args
         if not isinstance(weight, tvm.ir.GenericConst) or not isinstance(data, relax.Var):
             return None
-        values = weight.value.numpy()
+        values = constants.values(weight)
         block = _MATRIX_VECTORS * self.lanes
         if values.ndim != 2 or values.shape[1] % block or len(_shape(data)) < 2:
             return None
         packed = relax.const(blocked.pack_matrix(values, block))
+        constants.release(weight)
         x = self._plain(self.values[data.__chandle__()])
         return _Value(_shape(call), self._emit(blocked.matrix_product, "matmul", name, x, packed))
 
@@ -260,7 +264,7 @@ class _Rewriter:
             agrees = tensor.shape[1] == shape[1] and tensor.shape[1] % block == 0
             return self._blocked(tensor, block) if agrees else None
         if isinstance(argument, tvm.ir.GenericConst):
-            values = argument.value.numpy()
+            values = constants.values(argument)
             if values.size == 1:
                 return relax.const(values.reshape(()))
             padded = values.reshape((1,) * (4 - values.ndim) + values.shape)
