@@ -1,0 +1,1 @@
+"""Measures tvmake beside other ways to run a network."""

@@ -1,0 +1,153 @@
+"""Results as a table in the terminal, JSON, a section of a page, and a plot."""
+
+from __future__ import annotations
+
+import math
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comparison.peers import PACKAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+OURS = "tvmake"
+_WRONG = 1e-2  # relative to the output's range; a peer that is off by more is not a peer
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network at one number of threads; `results` by peer, as comparison.measure has them."""
+
+    network: str
+    family: str
+    batch: int
+    threads: int
+    results: dict[str, dict[str, Any]]
+
+    def ms(self, peer: str) -> float | None:
+        """Milliseconds, unless the peer failed or gave wrong results."""
+        result = self.results.get(peer, {})
+        is_right = result.get("error") is not None and result["error"] <= _WRONG
+        return result["ms"] if is_right else None
+
+    @property
+    def best(self) -> tuple[str, float] | None:
+        """The fastest peer and its milliseconds."""
+        times = [(peer, self.ms(peer)) for peer in self.results if peer != OURS]
+        known = [(peer, ms) for peer, ms in times if ms is not None]
+        return min(known, key=lambda entry: entry[1]) if known else None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as fast as the best peer we are."""
+        ours, best = self.ms(OURS), self.best
+        return best[1] / ours if ours and best else None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All rows, and the measured peak in GFLOP/s by number of threads."""
+
+    rows: Sequence[Row]
+    peaks: dict[int, float]
+    clock: str
+
+    @property
+    def peers(self) -> list[str]:
+        """Ours first."""
+        return list(dict.fromkeys(peer for row in self.rows for peer in row.results))
+
+    def means(self) -> list[tuple[str, int, float]]:
+        """Family, threads, geometric mean of the ratios."""
+        groups: dict[tuple[str, int], list[float]] = {}
+        for row in self.rows:
+            if row.ratio:
+                groups.setdefault((row.family, row.threads), []).append(row.ratio)
+        return [(*key, math.exp(sum(map(math.log, r)) / len(r))) for key, r in groups.items()]
+
+    def show(self) -> None:
+        """Print the whole table."""
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=self.heading(), title_justify="left")
+        for column in self._columns():
+            table.add_column(column, justify="right" if column != "network" else "left")
+        for row in self.rows:
+            table.add_row(*self._cells(row))
+        console = Console(width=160)
+        console.print(table)
+        for family, threads, mean in self.means():
+            console.print(f"{family}, {threads} threads: {mean:.2f} times the best peer")
+
+    def heading(self) -> str:
+        """Clock and peak."""
+        peaks = ", ".join(f"{peak:.0f} GFLOP/s on {n}" for n, peak in self.peaks.items())
+        return f"milliseconds ({self.clock} clock); measured peak: {peaks} threads"
+
+    def markdown(self) -> str:
+        """The table for a page."""
+        columns = self._columns()
+        lines = [
+            f"| {' | '.join(columns)} |",
+            "|" + "|".join("---" if c == "network" else "--:" for c in columns) + "|",
+            *(f"| {' | '.join(self._cells(row))} |" for row in self.rows),
+        ]
+        return "\n".join(lines) + "\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that was measured, with versions."""
+        return {
+            "machine": {"cpu": cpu_name(), "system": platform.platform(aliased=True, terse=True)},
+            "versions": {peer: metadata.version(PACKAGES[peer]) for peer in self.peers},
+            "clock": self.clock,
+            "peak_gflops": self.peaks,
+            "geometric_means": [
+                {"family": f, "threads": t, "ratio": mean} for f, t, mean in self.means()
+            ],
+            "rows": [{**asdict(row), "ratio": row.ratio} for row in self.rows],
+        }
+
+    def _columns(self) -> list[str]:
+        return ["network", "batch", "threads", *self.peers, "ratio to best", "error"]
+
+    def _cells(self, row: Row) -> list[str]:
+        error = row.results.get(OURS, {}).get("error")
+        return [
+            row.network,
+            str(row.batch),
+            str(row.threads),
+            *(_milliseconds(row, peer) for peer in self.peers),
+            f"{row.ratio:.2f}" if row.ratio else "",
+            f"{error:.0e}" if error is not None else "",
+        ]
+
+
+def show_row(row: Row) -> None:
+    """Print one row while the rest is measured."""
+    times = "  ".join(f"{peer} {_milliseconds(row, peer)}" for peer in row.results)
+    ratio = f"  ratio {row.ratio:.2f}" if row.ratio else ""
+    print(f"{row.network}, batch {row.batch}, {row.threads} threads: {times}{ratio}", flush=True)
+    for peer, result in row.results.items():
+        if result.get("failure"):
+            print(f"  {peer}: {result['failure'][:300]}", flush=True)
+
+
+def cpu_name() -> str:
+    """As the system tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    names: Iterable[str] = (line.partition(":")[2] for line in lines if line.startswith("model n"))
+    return next(iter(names), platform.processor()).strip()
+
+
+def _milliseconds(row: Row, peer: str) -> str:
+    result = row.results.get(peer, {})
+    if result.get("ms") is None:
+        return "failed" if result.get("failure") else ""
+    text = f"{result['ms']:.3g}" if result["ms"] < 100 else f"{result['ms']:.0f}"
+    return text if row.ms(peer) is not None else f"wrong ({text})"

@@ -1,0 +1,1 @@
+"""The networks of the comparison: exact architectures with seeded random weights."""

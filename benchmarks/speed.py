@@ -1,0 +1,137 @@
+"""Compares the speed of tvmake with onnxruntime, OpenVINO and IREE, in one interleaved run.
+
+    python benchmarks/speed.py [--networks NAME …] [--peers NAME …] [--threads N …] [--quick]
+    python benchmarks/speed.py --profile NETWORK [--threads N]
+
+Runs in a Python that has tvmake's requirements with its extras `test` and `bench`; for figures that
+mean something, on an otherwise idle machine. Models, builds and what peers compile are kept in
+~/.cache/tvmake/benchmarks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comparison import report
+from comparison.build import Build, build
+from comparison.measure import CLOCKS
+from comparison.models import ModelFiles, cache_folder, call, prepare
+from comparison.peers import RUNNERS, compile_iree
+from comparison.profile import profile, show, to_json
+from networks.registry import NETWORKS, QUICK, select
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: rounds, and seconds of a peer's turn in each."""
+
+    rounds: int
+    seconds: float
+
+
+_FULL = Effort(15, 0.1)
+_QUICK = Effort(5, 0.05)
+
+
+def compare(arguments: Any, models: list[ModelFiles], built: Build) -> list[report.Row]:
+    """Measure all networks at all numbers of threads; rows appear as they are known."""
+    effort = _QUICK if arguments.quick else _FULL
+    rounds = arguments.rounds or effort.rounds
+    rows = []
+    for model in models:
+        compiled, failure = Path(), None
+        if "iree" in arguments.peers:
+            compiled, failure = _iree(model, arguments.cache)
+        for threads in arguments.threads:
+            request = {
+                "name": model.network.name,
+                "onnx": str(model.onnx),
+                "inputs": str(model.folder / "inputs.npz"),
+                "reference": str(model.folder / "reference.npz"),
+                "library": str(built.library(model.network.name)),
+                "weights": str(built.artifacts(model.network.name) / "weights.bin"),
+                "iree": str(compiled),
+                "threads": threads,
+                "peers": [p for p in arguments.peers if p != "iree" or not failure],
+                "rounds": rounds,
+                "seconds": effort.seconds,
+                "clock": arguments.clock,
+            }
+            results = _measure(request)
+            if failure:
+                results["iree"] = {"failure": failure}
+            network = model.network
+            row = report.Row(network.name, network.family, network.batch, threads, results)
+            report.show_row(row)
+            rows.append(row)
+    return rows
+
+
+def _measure(request: dict[str, Any]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="tvmake-speed-") as folder:
+        path = Path(folder) / "job.json"
+        path.write_text(json.dumps(request), encoding="utf-8")
+        printed = call([sys.executable, "-m", "comparison.measure", path])
+    results: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return results
+
+
+def _iree(model: ModelFiles, cache: Path) -> tuple[Path, str | None]:
+    """The network compiled by IREE, or why not."""
+    try:
+        return compile_iree(model.onnx, cache), None
+    except RuntimeError as error:
+        return Path(), str(error)[:500]
+
+
+def _arguments() -> Any:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, metavar="NAME")
+    parser.add_argument("--peers", nargs="+", choices=RUNNERS, default=list(RUNNERS))
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--quick", action="store_true", help="few networks, few rounds")
+    parser.add_argument("--rounds", type=int, help="turns of each peer")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: on a busy machine, with one thread"
+    )
+    parser.add_argument("--profile", choices=NETWORKS, metavar="NAME", help="our kernels only")
+    parser.add_argument("--limit", type=int, default=25, help="lines of a profile")
+    parser.add_argument("--json", type=Path, help="write the results to this file too")
+    parser.add_argument("--cache", type=Path, default=cache_folder())
+    arguments: Any = parser.parse_args()
+    if arguments.clock == "cpu" and arguments.threads != [1]:
+        parser.error("--clock cpu needs --threads 1")
+    return arguments
+
+
+def main() -> None:
+    """Do what the command line asks for."""
+    arguments = _arguments()
+    names = [arguments.profile] if arguments.profile else arguments.networks
+    names = names or (QUICK if arguments.quick else list(NETWORKS))
+    models = [prepare(network, arguments.cache) for network in select(names)]
+    built = build(models, arguments.cache)
+    peaks = {threads: built.fma_peak(threads) for threads in arguments.threads}
+    if arguments.profile:
+        threads = arguments.threads[0]
+        calls = profile(models[0], built, threads, arguments.rounds or 20)
+        title = f"{names[0]}, {threads} threads, peak {peaks[threads]:.0f} GFLOP/s"
+        show(calls, title, peaks[threads], arguments.limit)
+        content: Any = to_json(calls)
+    else:
+        rows = compare(arguments, models, built)
+        result = report.Report(rows, peaks, arguments.clock)
+        result.show()
+        content = result.to_json()
+    if arguments.json:
+        arguments.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
