@@ -1,5 +1,5 @@
 # tvmake_add_model(<target> MODEL <file>
-#   [INPUTS <name>=<dtype>[d0,d1,…] …] [OUTPUTS <name>…] [EXECUTOR graph]
+#   [INPUTS <name>=<dtype>[d0,d1,…]|<name>=<value> …] [OUTPUTS <name>…] [EXECUTOR graph]
 #   [LIBRARY STATIC|SHARED] [RUNTIME STATIC|SHARED|EXTERNAL] [WEIGHTS EMBED|FILE]
 #   [NAMESPACE <namespace>] [CPU <cpu>|native] [FEATURES +<x>|-<x> …]
 #   [VERIFY [RTOL <r>] [ATOL <a>]])
@@ -9,7 +9,8 @@
 #
 #   MODEL      the model file (.onnx), absolute or relative to the current source folder.
 #   INPUTS     shapes and element types of inputs whose shape the file leaves open, for example
-#              "x=float32[1,3,224,224]".
+#              "x=float32[1,3,224,224]"; or the value of an input that is to be compiled in as a constant, a
+#              number, true, false or a list: "axes=[0,1]".
 #   OUTPUTS    names of the outputs to keep, any of the model's tensors (default: the model's outputs).
 #   EXECUTOR   what runs the model (default graph, the only one so far).
 #   LIBRARY    STATIC or SHARED (default: SHARED if BUILD_SHARED_LIBS is on, else STATIC). A shared one
@@ -134,11 +135,15 @@ macro(_tvmake_check_model_arguments)
     )
   endif()
   foreach(input IN LISTS ARG_INPUTS)
-    if(NOT input MATCHES "^.+=[a-z0-9]+\\[[0-9, ]*\\]$")
+    if(
+      NOT input MATCHES "^.+=[a-z0-9]+\\[[0-9, ]*\\]$"
+      AND NOT input MATCHES "^.+=(\\[.*\\]|[-+.0-9][-+.0-9eE]*|true|false)$"
+    )
       _tvmake_fail(
         "${who}"
         "INPUTS has '${input}'"
-        EXPECTED "<name>=<dtype>[d0,d1,…], for example x=float32[1,3,224,224]"
+        EXPECTED
+          "<name>=<dtype>[d0,d1,…], for example x=float32[1,3,224,224], or <name>=<value>, for example axes=[0,1]"
       )
     endif()
   endforeach()

@@ -27,7 +27,7 @@ app = typer.Typer(
 ModelArgument = Annotated[Path, typer.Argument(help="The model file.", metavar="MODEL")]
 InputsOption = Annotated[
     list[str] | None,
-    typer.Option("--input", help="Fix an input's shape: name=dtype[d0,d1,…]. Repeatable."),
+    typer.Option("--input", help="Fix an input: name=dtype[d0,d1,…] or name=value. Repeatable."),
 ]
 OutputsOption = Annotated[
     list[str] | None,

@@ -25,6 +25,9 @@ DTYPES = (
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _INPUT = re.compile(r"(?P<name>.+)=(?P<dtype>[A-Za-z][A-Za-z0-9]*)\[(?P<dims>[^\[\]]*)\]\Z")
 
+# The value of an entry: a number, a boolean or a list, in JSON.
+_VALUE = re.compile(r"=\s*(\[.*\]|[-+.0-9].*|true|false|NaN|Infinity)\s*\Z")
+
 
 @dataclass(frozen=True)
 class InputSpec:
@@ -67,6 +70,56 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
+class InputValue:
+    """One `INPUTS name=<value>` entry: compiles a model input in as a constant.
+
+    Attributes:
+        value: numbers or booleans, nested in tuples; the model has the element type.
+    """
+
+    name: str
+    value: Any
+
+    @staticmethod
+    def parse(text: str) -> InputValue:
+        """Parse one entry, whose value is JSON: `axes=[0,1]`, `k=3`, `flag=true`.
+
+        Raises:
+            SpecError: when it is not of the form.
+        """
+        name, _, value = text.partition("=")
+        try:
+            return InputValue(name, _frozen(json.loads(value)))
+        except ValueError as error:
+            raise SpecError(
+                f"cannot read INPUTS entry '{text}'",
+                expected="name=dtype[d0,d1,…], for example x=float32[1,3,224,224], or name=value, "
+                "for example axes=[0,1]",
+            ) from error
+
+    @staticmethod
+    def of(name: str, array: Any) -> InputValue:
+        """The entry that binds an input to the values of an array."""
+        return InputValue(name, _frozen(array.tolist()))
+
+    @staticmethod
+    def is_value(text: str) -> bool:
+        """Whether an INPUTS entry has a value, not an element type and a shape."""
+        return bool(_VALUE.search(text))
+
+    def __str__(self) -> str:
+        return f"{self.name}={json.dumps(self.value)}"
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    if isinstance(value, bool | int | float):
+        return value
+    raise ValueError("neither a number nor a boolean")
+
+
+@dataclass(frozen=True)
 class TargetSpec:
     """The machine to compile for, in LLVM's words. An empty CPU means the triple's baseline."""
 
@@ -83,6 +136,7 @@ class ModelSpec:
     model: Path
     target: TargetSpec
     inputs: tuple[InputSpec, ...] = ()
+    values: tuple[InputValue, ...] = ()
     outputs: tuple[str, ...] = ()
     executor: str = "graph"
     weights: str = "EMBED"
@@ -97,7 +151,7 @@ class ModelSpec:
             raise SpecError("the target has no triple", expected="for example x86_64-linux-gnu")
         _check_choice("EXECUTOR", self.executor, EXECUTORS)
         _check_choice("WEIGHTS", self.weights, WEIGHTS)
-        names = [entry.name for entry in self.inputs]
+        names = [entry.name for entry in self.inputs] + [entry.name for entry in self.values]
         for name in names:
             if names.count(name) > 1:
                 raise SpecError(f"INPUTS names '{name}' more than once")
@@ -117,7 +171,8 @@ class ModelSpec:
             name=name or re.sub(r"[^A-Za-z0-9_]", "_", model.stem),
             model=model.absolute(),
             target=target,
-            inputs=tuple(InputSpec.parse(text) for text in inputs),
+            inputs=_shapes(inputs),
+            values=_values(inputs),
             outputs=tuple(outputs),
             weights=weights,
         )
@@ -144,7 +199,7 @@ def load_spec(path: Path) -> ModelSpec:
 
 
 def _from_json(data: Any) -> ModelSpec:
-    known = {entry.name for entry in fields(ModelSpec)} | {"schema"}
+    known = {entry.name for entry in fields(ModelSpec)} - {"values"} | {"schema"}
     if not isinstance(data, dict):
         raise SpecError("the spec is not a JSON object")
     if data.get("schema") != SCHEMA:
@@ -162,12 +217,21 @@ def _from_json(data: Any) -> ModelSpec:
         target=TargetSpec(
             target["triple"], target.get("cpu", ""), tuple(target.get("features", ()))
         ),
-        inputs=tuple(InputSpec.parse(text) for text in data.get("inputs", ())),
+        inputs=_shapes(data.get("inputs", ())),
+        values=_values(data.get("inputs", ())),
         outputs=tuple(data.get("outputs", ())),
         executor=data.get("executor", "graph"),
         weights=data.get("weights", "EMBED"),
         namespace=data.get("namespace", ""),
     )
+
+
+def _shapes(entries: Iterable[str]) -> tuple[InputSpec, ...]:
+    return tuple(InputSpec.parse(text) for text in entries if not InputValue.is_value(text))
+
+
+def _values(entries: Iterable[str]) -> tuple[InputValue, ...]:
+    return tuple(InputValue.parse(text) for text in entries if InputValue.is_value(text))
 
 
 def _check_choice(label: str, value: str, choices: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tvmake.errors import SpecError
-from tvmake.spec import InputSpec, TargetSpec, load_spec
+from tvmake.spec import InputSpec, InputValue, TargetSpec, load_spec
 from tvmake.target import resolve_target
 
 GOOD: dict[str, Any] = {
@@ -134,3 +134,23 @@ def test_avx512_turns_llvms_loop_vectorizer_off() -> None:
     assert "-vectorize-loops:bool=0" in options
     options = str(resolve_target(TargetSpec("x86_64-linux-gnu", "x86-64-v3")).tvm_target())
     assert "vectorize-loops" not in options
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("axes=[0,-1]", (0, -1)), ("k=3", 3), ("on=true", True), ("s=[[0.5],[2]]", ((0.5,), (2,)))],
+)
+def test_a_value_in_inputs(text: str, value: object) -> None:
+    assert InputValue.is_value(text)
+    assert InputValue.parse(text) == InputValue(text.partition("=")[0], value)
+
+
+@pytest.mark.parametrize("text", ["x=float32[1,2]", "x=int64[]", "a=b=float32[2]"])
+def test_a_shape_is_no_value(text: str) -> None:
+    assert not InputValue.is_value(text)
+
+
+@pytest.mark.parametrize("text", ["x=[1,", "x=1.2.3", 'x=["a"]'])
+def test_a_damaged_value_is_told(text: str) -> None:
+    with pytest.raises(SpecError, match="cannot read INPUTS entry"):
+        InputValue.parse(text)

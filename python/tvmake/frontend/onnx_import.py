@@ -20,6 +20,7 @@ from tvmake.spec import ModelSpec
 from . import onnx_external, onnx_file
 from .converters import CONVERTERS, Operator, qualified_name
 from .imported import ImportedModel, SourceNode, variable_name
+from .onnx_bind import bind_inputs
 from .onnx_fold import fold_constants
 from .onnx_simplify import simplify
 
@@ -42,6 +43,7 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
     _check_operators(model, path)
     _check_attributes(model, path)
     _check_values(model, path)
+    bind_inputs(model, spec.values, path)
     onnx_file.fix_inputs(model, spec.inputs, path)
     onnx_file.keep_outputs(model, spec.outputs, path)
     onnx_file.infer_shapes(model, path)
