@@ -68,7 +68,12 @@ def compile_model(spec: ModelSpec, dump: Dump | None = None) -> CompiledModel:
     optimized = optimize(imported, target.tvm_target(), cpu)
     kernels = _make_kernels(optimized, cpu)
     graph = build_graph(
-        optimized.module["main"], kernels, imported.inputs, imported.outputs, optimized.groups
+        optimized.module["main"],
+        kernels,
+        imported.inputs,
+        imported.outputs,
+        optimized.groups,
+        (imported.input_types, imported.output_types),
     )
     plan = plan_memory(graph, ALIGNMENT)
     if dump:

@@ -59,6 +59,14 @@ CPP_TYPES = {
     "float32": "float",
     "float64": "double",
     **{f"{sign}int{bits}": f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    # One element per byte: integers as their value, floats as their bits.
+    **{f"{sign}int{bits}": f"{sign}int8_t" for sign in ("", "u") for bits in (2, 4)},
+    **{f"float{name}": "uint8_t" for name in ("4_e2m1fn", "6_e2m3fn", "6_e3m2fn")},
+    "float8_e4m3fn": "tvmake::Float8E4M3FN",
+    "float8_e4m3fnuz": "tvmake::Float8E4M3FNUZ",
+    "float8_e5m2": "tvmake::Float8E5M2",
+    "float8_e5m2fnuz": "tvmake::Float8E5M2FNUZ",
+    "float8_e8m0fnu": "tvmake::Float8E8M0",
 }
 
 # Names that generated code cannot give: to anything, and to members of the model class.

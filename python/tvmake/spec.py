@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvmake.elements import ELEMENTS
 from tvmake.errors import SpecError, nearest
 
 if TYPE_CHECKING:
@@ -20,10 +21,11 @@ DTYPES = (
     *("float16", "float32", "float64"),
     *("int8", "int16", "int32", "int64"),
     *("uint8", "uint16", "uint32", "uint64", "bool"),
+    *ELEMENTS,
 )
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_INPUT = re.compile(r"(?P<name>.+)=(?P<dtype>[A-Za-z][A-Za-z0-9]*)\[(?P<dims>[^\[\]]*)\]\Z")
+_INPUT = re.compile(r"(?P<name>.+)=(?P<dtype>[A-Za-z][A-Za-z0-9_]*)\[(?P<dims>[^\[\]]*)\]\Z")
 
 # The value of an entry: a number, a boolean or a list, in JSON.
 _VALUE = re.compile(r"=\s*(\[.*\]|[-+.0-9].*|true|false|NaN|Infinity)\s*\Z")

@@ -51,6 +51,24 @@ struct BFloat16 {
   std::uint16_t bits;
 };
 
+/// Floats of 8 bits, as ONNX and DLPack name them: storage only, convert to compute.
+struct Float8E4M3FN {
+  std::uint8_t bits;
+};
+struct Float8E4M3FNUZ {
+  std::uint8_t bits;
+};
+struct Float8E5M2 {
+  std::uint8_t bits;
+};
+struct Float8E5M2FNUZ {
+  std::uint8_t bits;
+};
+/// A power of two, 2^(bits - 127); 255 is NaN.
+struct Float8E8M0 {
+  std::uint8_t bits;
+};
+
 namespace detail {
 
 /// Whether memory of U may be seen as T: the same type, or one more const.

@@ -48,8 +48,14 @@ def manifest_json(
             "pointer_bits": target.pointer_bits,
             "endian": target.endian,
         },
-        "inputs": _tensors([graph.tensors[index] for index in graph.inputs], imported.inputs),
-        "outputs": _tensors([graph.tensors[index] for index in graph.outputs], imported.outputs),
+        "inputs": _tensors(
+            [graph.tensors[index] for index in graph.inputs], imported.inputs, imported.input_types
+        ),
+        "outputs": _tensors(
+            [graph.tensors[index] for index in graph.outputs],
+            imported.outputs,
+            imported.output_types,
+        ),
         "memory": {
             "arena_bytes": plan.arena_bytes,
             "live_bytes": plan.live_bytes,
@@ -93,17 +99,20 @@ def versions() -> dict[str, str]:
     }
 
 
-def _tensors(tensors: list[Tensor], names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _tensors(
+    tensors: list[Tensor], names: tuple[str, ...], types: tuple[str, ...]
+) -> list[dict[str, Any]]:
     result: list[dict[str, Any]] = []
     taken: set[str] = set()
-    for tensor, name in zip(tensors, names, strict=True):
+    types = types or tuple(tensor.dtype for tensor in tensors)
+    for tensor, name, dtype in zip(tensors, names, types, strict=True):
         code, bits, lanes = dlpack_type(tensor.dtype)
         unique = identifier(name, taken)
         result.append(
             {
                 "name": name,
                 "identifier": unique,
-                "dtype": tensor.dtype,
+                "dtype": dtype or tensor.dtype,
                 "ctype": c_type(tensor.dtype),
                 "code": code,
                 "bits": bits,

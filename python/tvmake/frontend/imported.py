@@ -36,6 +36,8 @@ class ImportedModel:
             `variable_name(k)` computes what `nodes[k]` defines.
         files: every file that was read, the model first.
         details: opset, producer and the like, for the manifest.
+        input_types, output_types: the model's own element types, if some are none that kernels
+            compute with (see `elements`); empty where they are those of main.
     """
 
     module: tvm.IRModule
@@ -44,6 +46,8 @@ class ImportedModel:
     nodes: tuple[SourceNode, ...]
     files: tuple[str, ...]
     details: dict[str, object]
+    input_types: tuple[str, ...] = ()
+    output_types: tuple[str, ...] = ()
 
 
 def variable_name(node: int) -> str:

@@ -18,9 +18,10 @@ from tvmake.errors import ModelError, UnsupportedError
 from tvmake.spec import ModelSpec
 
 from . import onnx_external, onnx_file
-from .converters import CONVERTERS, Operator, qualified_name
+from .converters import CONVERTERS, Operator, convert_stored, qualified_name
 from .imported import ImportedModel, SourceNode, variable_name
 from .onnx_bind import bind_inputs
+from .onnx_elements import interface_types, store_elements, value_types
 from .onnx_fold import fold_constants
 from .onnx_simplify import simplify
 
@@ -46,10 +47,15 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
     bind_inputs(model, spec.values, path)
     onnx_file.fix_inputs(model, spec.inputs, path)
     onnx_file.keep_outputs(model, spec.outputs, path)
-    onnx_file.infer_shapes(model, path)
+    types = value_types(onnx_file.infer_shapes(model, path))
     fold_constants(model.graph, onnx_file.opset(model))
     simplify(model.graph)
-    module, nodes = _to_relax(model, path)
+    interface = [
+        interface_types(values, types)
+        for values in (onnx_file.graph_inputs(model.graph), model.graph.output)
+    ]
+    store_elements(model.graph)
+    module, nodes = _to_relax(model, types, path)
     _check_static(module, path)
     return ImportedModel(
         module=module,
@@ -63,6 +69,8 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
             "ir_version": int(model.ir_version),
             "producer": f"{model.producer_name} {model.producer_version}".strip(),
         },
+        input_types=tuple(interface[0]),
+        output_types=tuple(interface[1]),
     )
 
 
@@ -126,9 +134,12 @@ def _check_values(model: ModelProto, path: Path) -> None:
 class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM has no types
     """TVM's importer, which names every result after the node that it comes from."""
 
-    def __init__(self, opsets: dict[str, int]) -> None:
-        super().__init__({}, {}, keep_params_in_input=False)
+    def __init__(
+        self, opsets: dict[str, int], types: dict[str, int], shapes: dict[str, list[int]]
+    ) -> None:
+        super().__init__(shapes, {}, keep_params_in_input=False)
         self.opsets = opsets
+        self.types = types
         self.nodes: list[SourceNode] = []
         self.protos: list[NodeProto] = []
         self.current_node = -1
@@ -152,21 +163,54 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM ha
 
     def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
         node = self.current_node
-        result = self._convert_ourselves(self.protos[node], list(inputs), attrs)
-        if result is None:
-            result = super()._convert_operator(op_name, inputs, attrs, opset)
+        result = convert_stored(
+            self._operator(self.protos[node], list(inputs), attrs),
+            lambda operator: self._convert(operator, op_name, opset),
+        )
         if isinstance(result, relax.Call):
             result = self.bb.emit(result, name_hint=variable_name(node))
         return result
 
-    def _convert_ourselves(
+    def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
+        """Done before, with our own converters in mind."""
+
+    def _convert(self, operator: Operator, op_name: str, opset: int) -> relax.Expr:
+        converter = CONVERTERS.get(operator.name)
+        result = converter(operator) if converter else None
+        if result is not None:
+            return result
+        inputs = onnx_frontend.onnx_input()
+        inputs.extend(operator.inputs)
+        return super()._convert_operator(op_name, inputs, operator.attributes, opset)
+
+    def _operator(
         self, node: NodeProto, inputs: list[relax.Expr | None], attributes: dict[str, Any]
-    ) -> relax.Expr | None:
-        name = qualified_name(node.domain, node.op_type)
-        converter = CONVERTERS.get(name)
-        opset = self.opsets.get("" if node.domain == "ai.onnx" else node.domain, 1)
-        operator = Operator(name, inputs, attributes, opset, len(node.output), self.bb)
-        return converter(operator) if converter else None
+    ) -> Operator:
+        types = [
+            tuple(self.types.get(name, 0) for name in names) for names in (node.input, node.output)
+        ]
+        return Operator(
+            name=qualified_name(node.domain, node.op_type),
+            inputs=inputs,
+            attributes=attributes,
+            opset=self.opsets.get("" if node.domain == "ai.onnx" else node.domain, 1),
+            num_outputs=len(node.output),
+            builder=self.bb,
+            input_types=types[0],
+            output_types=types[1],
+        )
+
+
+def _empty_shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """The inputs without elements: TVM's importer takes a dimension of 0 for an unknown one."""
+    shapes = {
+        value.name: [
+            dim.dim_value if dim.HasField("dim_value") else -1
+            for dim in value.type.tensor_type.shape.dim
+        ]
+        for value in graph.input
+    }
+    return {name: shape for name, shape in shapes.items() if 0 in shape and -1 not in shape}
 
 
 def _without_copy(array: Any) -> tvm.runtime.Tensor:
@@ -188,8 +232,10 @@ def _source_nodes(graph: onnx.GraphProto) -> list[SourceNode]:
     return nodes
 
 
-def _to_relax(model: ModelProto, path: Path) -> tuple[tvm.IRModule, tuple[SourceNode, ...]]:
-    importer = _Importer(onnx_file.opsets(model))
+def _to_relax(
+    model: ModelProto, types: dict[str, int], path: Path
+) -> tuple[tvm.IRModule, tuple[SourceNode, ...]]:
+    importer = _Importer(onnx_file.opsets(model), types, _empty_shapes(model.graph))
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import tvm
 from tvm import relax
 
 from tvmake import constants
+from tvmake.elements import interface
 from tvmake.errors import UnsupportedError
 from tvmake.lower.graph import VIEW, Call, Graph, Tensor
 from tvmake.lower.kernel import Kernel, copy_kernel
@@ -27,6 +29,7 @@ def build_graph(
     inputs: Sequence[str],
     outputs: Sequence[str],
     groups: dict[str, Provenance],
+    types: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> Graph:
     """Lower `main`.
 
@@ -36,17 +39,19 @@ def build_graph(
         inputs: the model's names of main's parameters.
         outputs: the model's names of main's results.
         groups: what each variable of main stands for.
+        types: the element types that callers see of the inputs and the outputs, where they are
+            not those of main.
 
     Raises:
         UnsupportedError: when main holds anything but calls of kernels with static shapes.
     """
     builder = _Builder(kernels, groups)
-    for parameter, name in zip(main.params, inputs, strict=True):
-        builder.add_input(parameter, name)
+    for parameter, name, dtype in zip_longest(main.params, inputs, types[0]):
+        builder.add_input(parameter, name, dtype)
     for block in main.body.blocks:
         for binding in block.bindings:
             builder.add_binding(binding)
-    return builder.finish(main.body.body, tuple(outputs))
+    return builder.finish(main.body.body, tuple(outputs), types[1])
 
 
 class _Builder:
@@ -64,16 +69,22 @@ class _Builder:
         self.bound: dict[object, tuple[int, ...]] = {}
         self.names: set[str] = set()
 
-    def add_input(self, parameter: relax.Var, name: str) -> None:
-        index = self._tensor(self._unique(name), parameter.ty)
+    def add_input(self, parameter: relax.Var, name: str, dtype: str | None) -> None:
+        tensor = self._describe(self._unique(name), parameter.ty)
+        index = self._add(replace(tensor, dtype=interface(dtype or tensor.dtype)))
         self.inputs.append(index)
-        self.bound[parameter.__chandle__()] = (index,)
+        self.bound[parameter.__chandle__()] = (self._seen_as(index, tensor.dtype),)
 
     def add_binding(self, binding: relax.Binding) -> None:
         self.bound[binding.var.__chandle__()] = self._evaluate(binding.value, binding.var)
 
-    def finish(self, result: relax.Expr, output_names: tuple[str, ...]) -> Graph:
+    def finish(
+        self, result: relax.Expr, output_names: tuple[str, ...], dtypes: Sequence[str]
+    ) -> Graph:
         outputs = self._distinct_outputs(self._operands(result), output_names)
+        for result_index, dtype in enumerate(dtypes):
+            if dtype:
+                outputs[result_index] = self._seen_as(outputs[result_index], interface(dtype))
         order = [*self.inputs, *self.weights.values()]
         moved = set(order)
         order += [index for index in range(len(self.tensors)) if index not in moved]
@@ -149,6 +160,15 @@ class _Builder:
         )
         return results
 
+    def _seen_as(self, source: int, dtype: str) -> int:
+        """The same memory with elements of another type of the same width."""
+        tensor = self.tensors[source]
+        if tensor.dtype == dtype:
+            return source
+        view = self._add(replace(tensor, name=self._unique(f"{tensor.name}.{dtype}"), dtype=dtype))
+        self.calls.append(Call(self.tensors[view].name, VIEW, (source,), (view,)))
+        return view
+
     def _view(self, source: int, result: relax.TensorType) -> int:
         name = self._unique("reshape")
         view = self._tensor(name, result)
@@ -204,8 +224,11 @@ class _Builder:
         return self.weights[key]
 
     def _tensor(self, name: str, type_: relax.TensorType) -> int:
-        shape = tuple(int(dim) for dim in type_.shape)
-        return self._add(Tensor(name, str(type_.dtype), shape))
+        return self._add(self._describe(name, type_))
+
+    @staticmethod
+    def _describe(name: str, type_: relax.TensorType) -> Tensor:
+        return Tensor(name, str(type_.dtype), tuple(int(dim) for dim in type_.shape))
 
     def _add(self, tensor: Tensor) -> int:
         self.tensors.append(tensor)

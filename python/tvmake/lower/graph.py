@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tvmake.elements import stored_bits
+
 if TYPE_CHECKING:
     import numpy as np
     import tvm
@@ -26,8 +28,7 @@ class Tensor:
     @property
     def bytes(self) -> int:
         """Size in bytes, without padding."""
-        bits = 8 if self.dtype == "bool" else int("".join(c for c in self.dtype if c.isdigit()))
-        return math.prod(self.shape) * bits // 8
+        return math.prod(self.shape) * stored_bits(self.dtype) // 8
 
 
 @dataclass(frozen=True)

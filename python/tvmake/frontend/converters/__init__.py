@@ -6,12 +6,14 @@ the default domain are called `domain.Operator`. A converter returns None to lea
 
 from __future__ import annotations
 
-from . import arithmetic, indexing
+from . import arithmetic, casts, indexing
 from .operator import Converter, Operator, qualified_name
+from .stored import convert as convert_stored
 
-__all__ = ["CONVERTERS", "Converter", "Operator", "qualified_name"]
+__all__ = ["CONVERTERS", "Converter", "Operator", "convert_stored", "qualified_name"]
 
 CONVERTERS: dict[str, Converter] = {
     **arithmetic.CONVERTERS,
+    **casts.CONVERTERS,
     **indexing.CONVERTERS,
 }
