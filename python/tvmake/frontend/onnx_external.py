@@ -18,6 +18,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from tvmake import constants
 from tvmake.errors import ModelError
 
+from .onnx_elements import STORED
+
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
@@ -138,7 +140,9 @@ def _extent(
 
 
 def _is_plain(tensor: TensorProto) -> bool:
-    """Whether NumPy can use the bytes as they are."""
+    """Whether kernels can use the bytes as they are."""
+    if tensor.data_type in STORED:
+        return False
     return onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).kind in "fiub"
 
 
