@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -31,7 +32,7 @@ def compute(function: Callable[[Any], Any], data: Array, dtype: str) -> Array:
     kernel = tvm.compile(te.create_prim_func([source, result]), target="llvm")
     out = tvm.runtime.tensor(np.full(data.shape, 0x5B).astype(dtype))
     kernel(tvm.runtime.tensor(data), out)
-    return out.numpy()
+    return np.asarray(out.numpy())
 
 
 def numbers(values: Array) -> Array:
@@ -60,7 +61,7 @@ def test_floats(name: str) -> None:
     np.testing.assert_array_equal(np.signbit(got)[is_number], np.signbit(values)[is_number])
     data = numbers(values)
     for saturate in (False, True):
-        got = compute(lambda x, s=saturate: encode(x, name, saturate=s), data, str(bits))
+        got = compute(partial(encode, element=name, saturate=saturate), data, str(bits))
         with np.errstate(all="ignore"):
             has_nan = FORMATS[name].nan is not None
             cast = saturate_cast(data, dtype) if saturate and has_nan else data.astype(dtype)

@@ -16,9 +16,8 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from tvmake import constants
+from tvmake.elements import ELEMENTS
 from tvmake.errors import ModelError
-
-from .onnx_elements import STORED
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
@@ -141,9 +140,8 @@ def _extent(
 
 def _is_plain(tensor: TensorProto) -> bool:
     """Whether kernels can use the bytes as they are."""
-    if tensor.data_type in STORED:
-        return False
-    return onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).kind in "fiub"
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return dtype.kind in "fiub" and str(dtype) not in ELEMENTS
 
 
 def _bytes(tensor: TensorProto) -> int | None:
