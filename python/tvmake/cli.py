@@ -305,12 +305,15 @@ def verify(
 @app.command()
 def inspect(
     model: ModelArgument,
+    inputs: InputsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show a model's inputs, outputs and operators, and what of it can be compiled."""
-    from tvmake.report import inspect_model
+    """Show a model's inputs, outputs and operators, its cost, and what of it can be compiled."""
+    from tvmake.inspection import inspect_model
+    from tvmake.spec import InputSpec
 
-    typer.echo(inspect_model(model, as_json=as_json))
+    fixed = tuple(InputSpec.parse(text) for text in inputs or ())
+    typer.echo(inspect_model(model, fixed, as_json=as_json))
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import onnx
@@ -233,11 +232,6 @@ def _drop_unused_nodes(graph: GraphProto) -> None:
             }
     del graph.node[:]
     graph.node.extend(reversed(kept))
-
-
-def element_count(tensor: TensorProto) -> int:
-    """How many elements a tensor has."""
-    return math.prod(tensor.dims)
 
 
 def is_tensor(value: ValueInfoProto) -> bool:
