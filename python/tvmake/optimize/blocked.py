@@ -67,7 +67,12 @@ def convolution(data: te.Tensor, weight: te.Tensor, window: Window, groups: int)
         x = padded[n, block, h * sh + kh * dh, w * sw + kw * dw, ii]
         return te.sum(x * weight[o, io, kh, kw, ii, v], axis=[io, kh, kw, ii])
 
-    return te.compute((batch, blocks, out_h, out_w, outer), value, name="convolution_blocked")
+    return te.compute(
+        (batch, blocks, out_h, out_w, outer),
+        value,
+        name="convolution_blocked",
+        attrs={"tvmake.convolution": [*window.strides, *window.dilation, *window.padding, groups]},
+    )
 
 
 def depthwise(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:

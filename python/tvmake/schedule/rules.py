@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tvmake.schedule.convolution import direct_convolution
 from tvmake.schedule.elementwise import inline, map_elements
 from tvmake.schedule.primitives import attempt, block_names
 from tvmake.schedule.reduction import accumulate
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 # Rules that write a kernel as a whole, tried in this order; None where one does not fit. What none
 # of them takes is scheduled block by block.
-WHOLE_KERNELS: tuple[Callable[[tirx.PrimFunc, CpuModel], tirx.PrimFunc | None], ...] = ()
+WHOLE_KERNELS: tuple[Callable[[tirx.PrimFunc, CpuModel], tirx.PrimFunc | None], ...] = (
+    direct_convolution,
+)
 
 
 def schedule_kernel(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc:

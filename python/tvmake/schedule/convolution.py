@@ -1,0 +1,342 @@
+"""Direct convolution on blocked layout, written out: tiles of sums in registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tvmake.schedule import loops
+from tvmake.schedule.fused import Fused, take_apart
+from tvmake.schedule.primitives import PARALLEL_WORK
+from tvmake.schedule.tiles import Part, Tile, choose_groups, choose_tile, extents, parts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tvm import tirx
+
+    from tvmake.schedule.cpu import CpuModel
+
+CONVOLUTION = "convolution_blocked"
+PADDED = "padded"
+ANNOTATION = "tvmake.convolution"
+_TASKS = 8  # to keep a few cores evenly busy
+_UNROLLED_STEPS = 16
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Shapes of a blocked convolution.
+
+    Attributes:
+        batch, height, width: of the result.
+        blocks: of output channels, `lanes` each.
+        data: extents of the input.
+        weight: extents of the weights: O/o, I/g/i, H, W, i, o.
+        padding: top, left, bottom, right.
+    """
+
+    batch: int
+    blocks: int
+    height: int
+    width: int
+    lanes: int
+    data: tuple[int, ...]
+    weight: tuple[int, ...]
+    strides: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    groups: int
+
+    @staticmethod
+    def of(fused: Fused) -> Convolution:
+        """Read the shapes off the prim func: its first two parameters are input and weights."""
+        batch, blocks, height, width, lanes = _shape(fused.output)
+        numbers = [int(value) for value in fused.annotations[ANNOTATION]]
+        stride_h, stride_w, dilation_h, dilation_w, top, left, bottom, right, groups = numbers
+        return Convolution(
+            batch=batch,
+            blocks=blocks,
+            height=height,
+            width=width,
+            lanes=lanes,
+            data=_shape(fused.params[0]),
+            weight=_shape(fused.params[1]),
+            strides=(stride_h, stride_w),
+            dilation=(dilation_h, dilation_w),
+            padding=(top, left, bottom, right),
+            groups=groups,
+        )
+
+    @property
+    def is_product(self) -> bool:
+        """Whether it is a matrix product over positions that lie one after the other."""
+        return self.weight[2:4] == (1, 1) and self.strides == (1, 1) and not any(self.padding)
+
+    @property
+    def padded(self) -> tuple[int, ...]:
+        """Extents of the input with its padding."""
+        n, blocks, height, width, inner = self.data
+        top, left, bottom, right = self.padding
+        return (n, blocks, height + top + bottom, width + left + right, inner)
+
+
+def direct_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
+    """The rule for a convolution and what follows it element by element."""
+    fused = take_apart(function, CONVOLUTION, (PADDED,))
+    if fused is None:
+        return None
+    shapes = Convolution.of(fused)
+    data, memory, statements = fused.params[0], [], []
+    if any(shapes.padding):
+        data = loops.scratch(PADDED, *shapes.padded)
+        memory.append(data)
+        statements.append(pad(fused.params[0], data, shapes.padding, shapes.lanes))
+    nest = _Nest(shapes, fused, data, cpu)
+    statements.append(nest.build())
+    return loops.rewrite(function, loops.sequence(statements), [*memory, *nest.memory])
+
+
+class _Nest:
+    """The loops around the tiles, and the tiles."""
+
+    def __init__(self, shapes: Convolution, fused: Fused, data: tirx.Buffer, cpu: CpuModel) -> None:
+        self.shapes, self.fused, self.data = shapes, fused, data
+        self.weight = fused.params[1]
+        self.memory: list[tirx.Buffer] = []
+        merged = shapes.is_product and fused.merges
+        self.rows = 1 if merged else shapes.height
+        self.columns = shapes.height * shapes.width if merged else shapes.width
+        self.group_blocks = shapes.blocks // shapes.groups
+        tile = choose_tile(self.rows, self.columns, self.group_blocks, cpu)
+        self.row_parts = parts(self.rows, tile.rows)
+        self.column_parts = parts(self.columns, tile.columns)
+        self.depth_parts = parts(self.group_blocks, tile.vectors)
+        self.image_groups, self.channel_groups = self._groups(cpu)
+
+    def _groups(self, cpu: CpuModel) -> tuple[int, int]:
+        """Into how many tasks to cut positions, and channels."""
+        shapes = self.shapes
+        o, i, kh, kw, inner, lanes = shapes.weight
+        passes, most = extents(self.depth_parts), extents(self._grouped())
+        n, blocks, height, width, inner = shapes.padded
+        image = 4 * blocks * height * width * inner // shapes.groups
+        weights = 4 * o * i * kh * kw * inner * lanes // shapes.groups
+        groups = choose_groups(image, weights, passes, most, cpu)
+        tasks = shapes.batch * shapes.groups * groups
+        channels = 1 if tasks >= _TASKS else min(passes, -(-_TASKS // tasks))
+        work = n * shapes.groups * passes * i * kh * kw * inner * self.rows * self.columns
+        if work * lanes < PARALLEL_WORK:
+            return 1, 1
+        if groups == 1:
+            channels = passes
+        return groups, channels
+
+    def _grouped(self) -> Sequence[Part]:
+        """The parts of the axis of positions that groups divide."""
+        return self.column_parts if self.rows == 1 else self.row_parts
+
+    def build(self) -> tirx.Stmt:
+        counts = (self.shapes.batch, self.shapes.groups, self.image_groups, self.channel_groups)
+        tasks = counts[0] * counts[1] * counts[2] * counts[3]
+
+        def task(index: Any) -> tirx.Stmt:
+            places = []
+            for count in reversed(counts):
+                places.append(index % count if count > 1 else loops.integer(0))
+                index = index // count if count > 1 else index
+            channel, image, group, batch = places
+            return self._channels(batch, group, image, channel)
+
+        return loops.parallel(tasks, task)
+
+    def _channels(self, batch: Any, group: Any, image: Any, task: Any) -> tirx.Stmt:
+        statements = []
+        for part in self.depth_parts:
+
+            def block(step: Any, part: Part = part) -> tirx.Stmt:
+                first = group * self.group_blocks + part.start + step * part.step
+                return self._positions(batch, group, first, part.step, image)
+
+            statements.append(_share(part, task, self.channel_groups, block, "channel"))
+        return loops.sequence(statements)
+
+    def _positions(self, batch: Any, group: Any, block: Any, depth: int, image: Any) -> tirx.Stmt:
+        statements = []
+        by_row = self.rows > 1
+        for rows in self.row_parts:
+            for columns in self.column_parts:
+
+                def tile(
+                    row: Any, column: Any, rows: Part = rows, columns: Part = columns
+                ) -> tirx.Stmt:
+                    shape = Tile(rows.step, columns.step, depth)
+                    top = rows.start + row * rows.step
+                    left = columns.start + column * columns.step
+                    return self._tile(shape, batch, group, block, top, left)
+
+                def row(step: Any, columns: Part = columns, tile: Any = tile) -> tirx.Stmt:
+                    def column(at: Any) -> tirx.Stmt:
+                        return tile(step, at)
+
+                    if by_row:
+                        return loops.loop(columns.count, column, name="column")
+                    return _share(columns, image, self.image_groups, column, "column")
+
+                statements.append(
+                    _share(rows, image, self.image_groups, row, "row")
+                    if by_row
+                    else row(loops.integer(0))
+                )
+        return loops.sequence(statements)
+
+    def _tile(
+        self, shape: Tile, batch: Any, group: Any, block: Any, top: Any, left: Any
+    ) -> tirx.Stmt:
+        shapes = self.shapes
+        _, blocks, kernel_h, kernel_w, inner, lanes = shapes.weight
+        (sh, sw), (dh, dw) = shapes.strides, shapes.dilation
+        sums = loops.scratch("sums", shape.sums * lanes)
+        self.memory.append(sums)
+
+        def step(io: Any, kh: Any, kw: Any, ii: Any) -> tirx.Stmt:
+            def add(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
+                x = loops.load(
+                    self.data,
+                    *(batch, group * blocks + io),
+                    *((top + r) * sh + kh * dh, (left + c) * sw + kw * dw, ii),
+                )
+                w = loops.load(self.weight, block + v, io, kh, kw, ii, lane)
+                at = _place(shape, r, c, v, lanes) + lane
+                return loops.store(sums, loops.load(sums, at) + x * w, at)
+
+            return _each(shape, lanes, add)
+
+        def start(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
+            return loops.store(sums, loops.zero(), _place(shape, r, c, v, lanes) + lane)
+
+        def finish(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
+            indices = (batch, block + v, top + r, left + c, lane)
+            result = loops.load(sums, _place(shape, r, c, v, lanes) + lane)
+            return loops.store(self.fused.output, self.fused.finish(result, *indices), *indices)
+
+        return loops.sequence(
+            [
+                _each(shape, lanes, start),
+                _reduce((blocks, kernel_h, kernel_w, inner), step),
+                _each(shape, lanes, finish),
+            ]
+        )
+
+
+def _reduce(extents: tuple[int, int, int, int], step: Any) -> tirx.Stmt:
+    """The loops of the sum: those of few steps are unrolled."""
+    blocks, kernel_h, kernel_w, inner = extents
+    flat_row = kernel_w * inner <= _UNROLLED_STEPS
+    row = loops.unrolled if flat_row else loops.loop
+
+    def channels(io: Any, kh: Any, kw: Any) -> tirx.Stmt:
+        if inner <= _UNROLLED_STEPS:
+            return loops.unrolled(inner, lambda ii: step(io, kh, kw, ii), "ii")
+        return loops.loop(inner, lambda ii: step(io, kh, kw, ii), name="ii")
+
+    def columns(io: Any, kh: Any) -> tirx.Stmt:
+        return row(kernel_w, lambda kw: channels(io, kh, kw), name="kw")
+
+    return loops.loop(
+        blocks,
+        lambda io: loops.loop(kernel_h, lambda kh: columns(io, kh), name="kh"),
+        name="io",
+    )
+
+
+def _each(shape: Tile, lanes: int, body: Any) -> tirx.Stmt:
+    """Something for every sum of a tile."""
+    return loops.unrolled(
+        shape.rows,
+        lambda r: loops.unrolled(
+            shape.columns,
+            lambda c: loops.unrolled(
+                shape.vectors, lambda v: loops.vector(lanes, lambda lane: body(r, c, v, lane))
+            ),
+        ),
+    )
+
+
+def _place(shape: Tile, r: Any, c: Any, v: Any, lanes: int) -> Any:
+    return ((r * shape.columns + c) * shape.vectors + v) * lanes
+
+
+def _share(part: Part, task: Any, tasks: int, body: Any, name: str) -> tirx.Stmt:
+    """One task's share of the steps of a part."""
+    if tasks == 1:
+        return loops.loop(part.count, body, name=name)
+    if tasks == part.count:
+        return body(task)
+    first = task * part.count // tasks
+    return loops.loop((task + 1) * part.count // tasks - first, body, start=first, name=name)
+
+
+def pad(
+    source: tirx.Buffer, target: tirx.Buffer, padding: tuple[int, int, int, int], lanes: int
+) -> tirx.Stmt:
+    """Copy an image into a larger one with zeros around it."""
+    batch, blocks, height, width, inner = _shape(source)
+    top, left, bottom, right = padding
+
+    def fill(n: Any, c: Any, row: Any, start: int, count: int) -> tirx.Stmt:
+        """Zeros in one row."""
+        return _run(
+            count * inner,
+            lanes,
+            lambda at: loops.store(target, loops.zero(), n, c, row, start, at),
+        )
+
+    def copy(n: Any, c: Any, row: Any) -> tirx.Stmt:
+        return _run(
+            width * inner,
+            lanes,
+            lambda at: loops.store(
+                target, loops.load(source, n, c, row, 0, at), n, c, row + top, left, at
+            ),
+        )
+
+    def image(index: Any) -> tirx.Stmt:
+        n, c = index // blocks, index % blocks
+
+        def row(at: Any) -> tirx.Stmt:
+            ends = [(0, left), (left + width, right)]
+            zeros = [fill(n, c, at + top, start, count) for start, count in ends if count]
+            return loops.sequence([*zeros, copy(n, c, at)])
+
+        whole = left + width + right
+        edges = [(0, top), (top + height, bottom)]
+        statements = [
+            loops.loop(count, lambda at: fill(n, c, at, 0, whole), start=start, name="row")
+            for start, count in edges
+            if count
+        ]
+        return loops.sequence([*statements, loops.loop(height, row, name="row")])
+
+    return loops.parallel(batch * blocks, image)
+
+
+def _run(count: int, lanes: int, body: Any) -> tirx.Stmt:
+    """Neighbouring elements: whole vectors, then what is left one by one."""
+    whole, rest = divmod(count, lanes)
+    statements = []
+    if whole:
+        statements.append(
+            loops.loop(
+                whole,
+                lambda at: loops.vector(lanes, lambda lane: body(at * lanes + lane)),
+                name="vector",
+            )
+        )
+    if rest:
+        statements.append(loops.loop(rest, lambda at: body(at + whole * lanes), name="rest"))
+    return loops.sequence(statements)
+
+
+def _shape(buffer: Any) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in buffer.shape)

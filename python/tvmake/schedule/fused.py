@@ -1,0 +1,173 @@
+"""A fused prim func taken apart into its main operator and what is applied to its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tvm
+from tvm import s_tir, tirx
+from tvm.ir import Call
+from tvm.ir.expr import TensorLoad
+from tvm.ir.prim import expr as prim
+
+from tvmake.schedule.elementwise import inline
+from tvmake.schedule.primitives import attempt, block_names, is_spatial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A main operator and its epilogue.
+
+    Attributes:
+        params: of the prim func.
+        annotations: of the main operator's block.
+        output: the buffer that the kernel writes.
+        merges: whether axes 2 and 3 of the output may be walked as one: everything that the
+            epilogue reads has both of them whole, or neither.
+        _value: of the output's elements, as an expression.
+        _indices: that stand for the output's element in `_value`.
+        _result: the main operator's result in `_value`.
+    """
+
+    params: Sequence[tirx.Buffer]
+    annotations: Mapping[str, Any]
+    output: tirx.Buffer
+    merges: bool
+    _value: Any
+    _indices: Sequence[tirx.Var]
+    _result: tirx.Buffer
+
+    def finish(self, result: Any, *indices: Any) -> Any:
+        """What is stored at `indices`, given the main operator's result there."""
+        if self._value is None:
+            return result
+        known = dict(zip(map(_identity, self._indices), indices, strict=True))
+        return _replace(self._value, known, self._result, result)
+
+
+def take_apart(function: tirx.PrimFunc, operator: str, before: Sequence[str]) -> Fused | None:
+    """The parts of a prim func, or None if it is not of the form.
+
+    Args:
+        function: not scheduled yet.
+        operator: name of the main operator's block.
+        before: names of the blocks that prepare its operands, which the caller writes anew.
+    """
+    names = block_names(function)
+    if operator not in names:
+        return None
+    for name in names:
+        if name != operator and name not in before:
+            function = attempt(function, name, inline)
+    schedule = s_tir.Schedule(tvm.IRModule({"main": function}))
+    after = [n for n in block_names(function) if n != operator and n not in before]
+    block = schedule.get_sblock(operator)
+    result = schedule.get(block).writes[0].source
+    params, annotations = list(function.params), schedule.get(block).annotations
+    if not after:
+        return Fused(params, annotations, result, True, None, (), result)
+    consumers = schedule.get_consumers(block)
+    if len(after) != 1 or len(consumers) != 1 or not is_spatial(schedule, consumers[0]):
+        return None
+    last = schedule.get(consumers[0])
+    if not isinstance(last.body, tirx.BufferStore):
+        return None
+    variables = [var.var for var in last.iter_vars]
+    output = last.body.buffer
+    try:
+        loads = list(_loads(last.body.value))
+    except ValueError:
+        return None
+    own = [load for load in loads if load.source.same_as(result)]
+    if _shape(output) != _shape(result) or not _are(last.body.indices, variables):
+        return None
+    if not all(_are(load.indices, variables) for load in own):
+        return None
+    merges = all(_is_whole_or_flat(load, variables, _shape(output)) for load in loads)
+    return Fused(params, annotations, output, merges, last.body.value, variables, result)
+
+
+def _is_whole_or_flat(load: TensorLoad, variables: Sequence[Any], shape: tuple[int, ...]) -> bool:
+    spatial = [_identity(variable) for variable in variables[2:4]]
+    used = {_identity(v) for index in load.indices for v in _variables(index)}
+    if not used & set(spatial):
+        return True
+    whole = len(load.indices) == len(variables) and _shape(load.source)[2:] == shape[2:]
+    return whole and _are(load.indices[2:], variables[2:])
+
+
+def _are(indices: Sequence[Any], variables: Sequence[Any]) -> bool:
+    return len(indices) == len(variables) and all(
+        _identity(index) == _identity(variable)
+        for index, variable in zip(indices, variables, strict=True)
+    )
+
+
+def _identity(expression: Any) -> Any:
+    return expression.__chandle__()
+
+
+def _shape(buffer: Any) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in buffer.shape)
+
+
+def _operands(expression: Any) -> tuple[Any, ...]:
+    """The operands of an expression.
+
+    Raises:
+        ValueError: for a kind of expression that epilogues do not have.
+    """
+    if isinstance(expression, prim.BinaryOpExpr | prim.CmpExpr | prim.And | prim.Or):
+        return (expression.a, expression.b)
+    if isinstance(expression, prim.Not):
+        return (expression.a,)
+    if isinstance(expression, prim.Cast):
+        return (expression.value,)
+    if isinstance(expression, prim.Select):
+        return (expression.condition, expression.true_value, expression.false_value)
+    if isinstance(expression, Call):
+        return tuple(expression.args)
+    if isinstance(expression, TensorLoad):
+        return tuple(expression.indices)
+    if isinstance(expression, prim.IntImm | prim.FloatImm | tvm.ir.Var | tvm.ir.StringImm):
+        return ()
+    raise ValueError(f"an epilogue with {type(expression).__name__}")
+
+
+def _loads(expression: Any) -> list[TensorLoad]:
+    inner = [load for operand in _operands(expression) for load in _loads(operand)]
+    return [expression, *inner] if isinstance(expression, TensorLoad) else inner
+
+
+def _variables(expression: Any) -> list[Any]:
+    if isinstance(expression, tvm.ir.Var):
+        return [expression]
+    return [v for operand in _operands(expression) for v in _variables(operand)]
+
+
+def _replace(expression: Any, known: Mapping[Any, Any], buffer: Any, value: Any) -> Any:
+    if isinstance(expression, tvm.ir.Var):
+        return known.get(_identity(expression), expression)
+    if isinstance(expression, TensorLoad) and expression.source.same_as(buffer):
+        return value
+    operands = _operands(expression)
+    if not operands:
+        return expression
+    new = [_replace(operand, known, buffer, value) for operand in operands]
+    return _rebuilder(expression)(new)
+
+
+def _rebuilder(expression: Any) -> Callable[[list[Any]], Any]:
+    if isinstance(expression, TensorLoad):
+        return lambda new: tirx.BufferLoad(expression.source, new)
+    if isinstance(expression, Call):
+        return lambda new: Call(
+            expression.op, new, expression.attrs, expression.ty_args, ret_ty=expression.ty
+        )
+    if isinstance(expression, prim.Cast):
+        return lambda new: prim.Cast(str(expression.dtype), *new)
+    return lambda new: type(expression)(*new)

@@ -1,0 +1,89 @@
+"""Loop nests written out: what the rules that write whole kernels build them of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tvm import s_tir, tirx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Body = Callable[[Any], tirx.Stmt]
+
+
+def loop(
+    extent: Any,
+    body: Body,
+    kind: tirx.ForKind = tirx.ForKind.SERIAL,
+    *,
+    start: Any = 0,
+    name: str = "i",
+) -> tirx.Stmt:
+    """`for i in range(extent): body(start + i)`. A loop of one iteration is just its body."""
+    if isinstance(extent, int) and extent == 1:
+        return body(start if not isinstance(start, int) else integer(start))
+    variable = tirx.Var(name, "int32")
+    inner = body(variable if isinstance(start, int) and start == 0 else variable + start)
+    return tirx.For(variable, integer(0), _expr(extent), kind, inner)
+
+
+def unrolled(extent: int, body: Body, name: str = "i") -> tirx.Stmt:
+    """A loop whose iterations are written one after the other."""
+    return loop(extent, body, tirx.ForKind.UNROLLED, name=name)
+
+
+def vector(lanes: int, body: Body) -> tirx.Stmt:
+    """A loop of which each iteration is one lane of a vector."""
+    return loop(lanes, body, tirx.ForKind.VECTORIZED, name="lane")
+
+
+def parallel(extent: int, body: Body) -> tirx.Stmt:
+    """A loop that the threads share."""
+    return loop(extent, body, tirx.ForKind.PARALLEL, name="task")
+
+
+def sequence(statements: Sequence[tirx.Stmt]) -> tirx.Stmt:
+    """One statement after the other."""
+    return statements[0] if len(statements) == 1 else tirx.SeqStmt(list(statements))
+
+
+def load(buffer: tirx.Buffer, *indices: Any) -> Any:
+    """An element of a buffer."""
+    return tirx.BufferLoad(buffer, [_expr(index) for index in indices])
+
+
+def store(buffer: tirx.Buffer, value: Any, *indices: Any) -> tirx.Stmt:
+    """A change of an element of a buffer."""
+    return tirx.BufferStore(buffer, value, [_expr(index) for index in indices])
+
+
+def when(condition: Any, then: tirx.Stmt, otherwise: tirx.Stmt | None = None) -> tirx.Stmt:
+    """One of two statements."""
+    return tirx.IfThenElse(condition, then, otherwise)
+
+
+def zero() -> Any:
+    """0.0 in single precision."""
+    return tirx.FloatImm("float32", 0.0)
+
+
+def integer(value: int) -> Any:
+    """A constant index."""
+    return tirx.IntImm("int32", value)
+
+
+def scratch(name: str, *shape: int) -> tirx.Buffer:
+    """Memory of a kernel's own. What is small and used within one loop becomes registers."""
+    return tirx.decl_buffer(shape, "float32", name, scope="global")
+
+
+def rewrite(function: tirx.PrimFunc, body: tirx.Stmt, memory: Sequence[tirx.Buffer]) -> Any:
+    """The same prim func with another body, which uses `memory` as scratch."""
+    block = s_tir.SBlock([], [], [], "root", body, alloc_buffers=list(memory))
+    realize = s_tir.SBlockRealize([], True, block)
+    return tirx.PrimFunc(function.params, realize, function.ret_type, function.attrs)
+
+
+def _expr(value: Any) -> Any:
+    return integer(value) if isinstance(value, int) else value
