@@ -12,6 +12,8 @@ import numpy as np
 import tvm
 import tvm_ffi
 
+from tvmake.emit.codegen import compile_module
+
 if TYPE_CHECKING:
     from tvmake.compiler import CompiledModel
 
@@ -26,11 +28,11 @@ def run(model: CompiledModel, inputs: dict[str, Array]) -> dict[str, Array]:
     module = tvm.IRModule(
         {name: f.with_attr("global_symbol", name) for name, f in graph.kernels.items()}
     )
-    library = tvm.compile(module, target=model.target.tvm_target())
+    library = compile_module(module, model.target.tvm_target())
     arena = _aligned(plan.arena_bytes, plan.alignment)
     arena[:] = _POISON
     weights = {
-        index: _copy_aligned(value, plan.alignment)
+        index: copy_aligned(value, plan.alignment)
         for index, value in zip(graph.weights, graph.values, strict=True)
     }
 
@@ -61,7 +63,7 @@ def _aligned(size: int, alignment: int) -> Array:
     return aligned
 
 
-def _copy_aligned(value: Array, alignment: int) -> Array:
+def copy_aligned(value: Array, alignment: int) -> Array:
     memory: Array = _aligned(value.nbytes, alignment).view(value.dtype).reshape(value.shape)
     memory[...] = value
     return memory

@@ -45,7 +45,13 @@ def test_operators_that_multiply(tmp_path: Path) -> None:
         node("MatMul", "p q", "m"),
         node("Gemm", "g g", "e", transA=1),
     ]
-    shapes: dict[str, Any] = {"x": (1, 4, 8, 8), "s": (3, 2, 7), "p": (5, 2, 3), "q": (3, 4), "g": (6, 6)}
+    shapes: dict[str, Any] = {
+        "x": (1, 4, 8, 8),
+        "s": (3, 2, 7),
+        "p": (5, 2, 3),
+        "q": (3, 4),
+        "g": (6, 6),
+    }
     path = save(tmp_path / "m.onnx", nodes, shapes, ["b", "h", "m", "e"], weights)
     assert facts(path)["multiplications"] == (
         6 * 64 * 2 * 9 + 6 * 64 * 4 * 4 + 3 * 2 * 20 * (7 + 5) + 5 * 2 * 4 * 3 + 6 * 6 * 6

@@ -14,7 +14,9 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from tvmake.emit import files
+from tvmake.emit.codegen import compile_module
 from tvmake.errors import UnsupportedError
+from tvmake.kernels import vector_math
 
 if TYPE_CHECKING:
     from tvmake.target import Target
@@ -78,10 +80,10 @@ def write_kernels(
 
 def _compile(module: tvm.IRModule, target: Target, destination: Path) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
-    executable = tvm.compile(module, target=target.tvm_target())
+    code = compile_module(module, target.tvm_target())
     with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
         scratch = Path(folder) / "kernels.o"
-        executable.mod.write_to_file(str(scratch), "o")
+        code.write_to_file(str(scratch), "o")
         files.write(_checksum_path(destination), files.sha256(scratch))
         scratch.replace(destination)
 
@@ -100,7 +102,9 @@ def _checksum_path(cached: Path) -> Path:
 
 def _key(module: tvm.IRModule, target: Target) -> str:
     digest = hashlib.sha256()
-    for part in (tvm.__version__, str(target.tvm_target()), tvm.ir.save_json(module)):
+    arithmetic = Path(vector_math.__file__).read_text(encoding="utf-8")
+    parts = (tvm.__version__, arithmetic, str(target.tvm_target()), tvm.ir.save_json(module))
+    for part in parts:
         digest.update(part.encode())
         digest.update(b"\0")
     return digest.hexdigest()

@@ -1,0 +1,96 @@
+"""TVM's way from prim funcs to machine code, with the project's own arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import tvm
+from tvm import tirx
+
+from tvmake.kernels import vector_math
+
+_PIPELINE = "tvmake"
+_called: set[tuple[str, int]] = set()  # functions that the module under way calls
+
+
+def compile_module(module: tvm.IRModule, target: tvm.target.Target) -> Any:
+    """Compile prim funcs with global symbols to a runtime module."""
+    _install()
+    return tvm.tirx.build(module, target, pipeline=_PIPELINE)
+
+
+@cache
+def _install() -> None:
+    """Make LLVM's code generator call `vector_math` for float32, in vectors of any width."""
+    from tvm.ir import register_op_attr
+    from tvm.tirx.compilation_pipeline import PIPELINE_MAP
+
+    for name in vector_math.FUNCTIONS:
+        register_op_attr(f"tirx.{name}", "TVectorizable", True, level=11)
+        tirx.register_intrin_lowering(f"tirx.{name}", target="llvm", f=_lowering(name), level=100)
+    PIPELINE_MAP[_PIPELINE] = _pipeline
+
+
+def _lowering(name: str) -> Callable[[Any], Any]:
+    general = _general_lowering(name)
+
+    def lower(call: Any) -> Any:
+        dtype, _, lanes = str(call.ty.dtype).partition("x")
+        function = name, int(lanes or 1)
+        if dtype == "float64":
+            return general(call)
+        _called.add(function)
+        single = f"float32x{lanes}" if lanes else "float32"
+        result = tirx.call_pure_extern(
+            single, vector_math.symbol(*function), call.args[0].astype(single)
+        )
+        return result.astype(str(call.ty.dtype))
+
+    return lower
+
+
+def _general_lowering(name: str) -> Callable[[Any], Any]:
+    operator = tvm.ir.Op.get(f"tirx.{name}")
+    for attribute in ("llvm.FLowerIntrinsic", "default.FLowerIntrinsic", "default.FLegalize"):
+        if lowering := operator.get_attr(attribute):
+            return lowering  # type: ignore[no-any-return]
+    raise ValueError(f"TVM does not lower tirx.{name}")
+
+
+def _pipeline() -> tuple[Any, Any, Any]:
+    passes, finish_host, finish_device = tvm.tirx.get_tir_pipeline("s_tir")
+    return (
+        passes,
+        lambda: tvm.ir.transform.Sequential([finish_host(), _link_called()]),
+        finish_device,
+    )
+
+
+def _link_called() -> Any:
+    @tvm.transform.module_pass(opt_level=0, name="tvmake.LinkCalled")  # type: ignore[untyped-decorator]
+    def link(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
+        """Link the functions that were called into the module, through one of its kernels."""
+        called = sorted(_called)
+        _called.clear()
+        if not called:
+            return module
+        code = "".join(vector_math.declarations(lanes) for lanes in sorted({c[1] for c in called}))
+        code += "".join(vector_math.definitions(*function) for function in called)
+        functions = dict(module.functions_items())
+        variable, function = next(iter(functions.items()))
+        functions[variable] = tirx.PrimFunc(
+            function.params,
+            tirx.AttrStmt(
+                tirx.const(0, "int32"),
+                "pragma_import_llvm",
+                tvm.ir.StringImm(code),
+                function.body,
+            ),
+            function.ret_type,
+            function.attrs,
+        )
+        return tvm.IRModule(functions, attrs=module.attrs)
+
+    return link
