@@ -118,6 +118,23 @@ def matrix_product(cases: Cases) -> None:
         cases.add("MatMul", f"{cases.input(batch, m, k)} {cases.input(batch, k, n)}")
 
 
+def dense_layer(cases: Cases) -> None:
+    """A product with constant weights and what may follow it, in one kernel."""
+    m, k, n = (cases.pick((1, 2, 5, 16, 23, 65, 129)) for _ in range(3))
+    x, residual = cases.input(2, m, k), cases.input(2, m, n)
+    value = cases.add("MatMul", f"{x} {cases.weight(k, n)}", keep=False)
+    value = cases.add("Add", f"{value} {cases.weight(n)}", keep=False)
+    activation = cases.pick(range(4))
+    if activation == 0:
+        value = cases.add("Relu", value, keep=False)
+    elif activation == 1:
+        value = cases.add("Tanh", value, keep=False)
+    elif activation == 2:  # exported so, and recognized as one function
+        gate = cases.add("Sigmoid", value, keep=False)
+        value = cases.add("Mul", f"{value} {gate}", keep=False)
+    cases.add("Add", f"{residual} {value}")
+
+
 def attention(cases: Cases) -> None:
     heads, length, width = cases.pick((1, 3, 12)), cases.pick((5, 16, 33)), cases.pick((8, 17, 32))
     q, k, v = (cases.input(1, heads, length, width) for _ in range(3))
@@ -221,6 +238,7 @@ KERNELS: tuple[Callable[[Cases], None], ...] = (
     depthwise_convolution,
     transposed_convolution,
     matrix_product,
+    dense_layer,
     attention,
     pooling,
     softmax,

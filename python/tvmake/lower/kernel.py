@@ -9,6 +9,8 @@ import tvm
 import tvm_ffi
 from tvm import relax, s_tir, te, tirx
 
+from tvmake.kernels.builder import HAND_WRITTEN, IN_PLACE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -35,6 +37,8 @@ def make_kernel(function: tirx.PrimFunc, num_outputs: int, *, is_reshape: bool) 
 
     Scratch memory in the arena means: no allocation in a kernel, and memory that is planned.
     """
+    if function.attrs and HAND_WRITTEN in function.attrs:
+        return _hand_written(function)
     lifted, buffers = _lift_workspaces(function)
     in_place = _in_place_pairs(lifted, num_outputs, len(buffers))
     if in_place:
@@ -42,6 +46,14 @@ def make_kernel(function: tirx.PrimFunc, num_outputs: int, *, is_reshape: bool) 
         lifted = lifted.with_attr("tirx.noalias", False)
     workspaces = tuple((str(buffer.dtype), _shape(buffer)) for buffer in buffers)
     return Kernel(lifted, workspaces, in_place, is_reshape)
+
+
+def _hand_written(function: tirx.PrimFunc) -> Kernel:
+    """A kernel that says itself which buffers are scratch memory and what it may overwrite."""
+    lifted, buffers = _lift_root_buffers(function)
+    numbers = [int(number) for number in function.attrs[IN_PLACE]]
+    pairs = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    return Kernel(lifted, tuple((str(b.dtype), _shape(b)) for b in buffers), pairs)
 
 
 def copy_kernel(dtype: str, shape: tuple[int, ...]) -> Kernel:
@@ -68,7 +80,12 @@ def output_counts(main: relax.Function) -> dict[str, int]:
 def _lift_workspaces(function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, list[Any]]:
     """Make the buffers that live as long as the call parameters; inner ones stay."""
     module = s_tir.transform.LowerInitBlock()(tvm.IRModule({"main": function}))
-    function = s_tir.transform.PlanAndUpdateBufferAllocationLocation()(module)["main"]
+    return _lift_root_buffers(
+        s_tir.transform.PlanAndUpdateBufferAllocationLocation()(module)["main"]
+    )
+
+
+def _lift_root_buffers(function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, list[Any]]:
     root = function.body.block
     buffers = [buffer for buffer in root.alloc_buffers if buffer.scope() == "global"]
     if not buffers:

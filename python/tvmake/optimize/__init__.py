@@ -8,6 +8,7 @@ import tvm
 from tvm import relax
 
 from tvmake.frontend.imported import ImportedModel
+from tvmake.optimize.dense import fuse_dense
 from tvmake.optimize.fold import fold_batch_norm
 from tvmake.optimize.layout import block_layouts
 from tvmake.optimize.provenance import Provenance, trace_groups
@@ -45,6 +46,7 @@ def optimize(model: ImportedModel, target: tvm.target.Target, cpu: CpuModel) -> 
             _transform.CanonicalizeBindings(),
             _transform.DeadCodeElimination(["main"]),
         )
+        module = fuse_dense(module, cpu)
         module = block_layouts(module, cpu)
         module = _sequence(
             module,

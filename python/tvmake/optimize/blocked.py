@@ -1,7 +1,5 @@
 """Operators on blocked activations: NCHW split into blocks of b channels, [N, C/b, H, W, b].
 
-Also matrix products with blocked weights.
-
 With a block as wide as a vector register, a convolution reads and writes whole vectors at any
 position, and needs no shuffles (Georganas et al., "Anatomy of High-Performance Deep Learning
 Convolutions on SIMD Architectures", 2018, section II).
@@ -90,27 +88,6 @@ def depthwise(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
             axis=[kh, kw],
         ),
         name="depthwise_blocked",
-    )
-
-
-def pack_matrix(weight: Array, block: int) -> Array:
-    """Weights [K, N] as [N/b, K, b]: a tile of the product reads them front to back."""
-    k, n = weight.shape
-    return np.ascontiguousarray(weight.reshape(k, n // block, block).transpose(1, 0, 2))
-
-
-def matrix_product(data: te.Tensor, weight: te.Tensor) -> te.Tensor:
-    """Product of [..., K] with [N/b, K, b] to [..., N]."""
-    blocks, size, block = (int(d) for d in weight.shape)
-    k = te.reduce_axis((0, size), name="k")
-    return te.compute(
-        (*data.shape[:-1], blocks * block),
-        lambda *index: te.sum(
-            data(*index[:-1], k)
-            * weight[tirx.indexdiv(index[-1], block), k, tirx.indexmod(index[-1], block)],
-            axis=k,
-        ),
-        name="matmul_blocked",
     )
 
 

@@ -31,7 +31,6 @@ _ELEMENTWISE = (
     *("nn.relu", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.softplus"),
 )
 _SMALLEST_BLOCK = 4
-_MATRIX_VECTORS = 2  # as the schedules' tiles are wide
 
 
 def block_layouts(module: tvm.IRModule, cpu: CpuModel) -> tvm.IRModule:
@@ -62,7 +61,6 @@ class _Rewriter:
             "relax.nn.avg_pool2d": self._pool,
             "relax.concat": self._concat,
             "relax.mean": self._mean,
-            "relax.matmul": self._matrix_product,
             **{f"relax.{name}": self._elementwise for name in _ELEMENTWISE},
         }
 
@@ -94,7 +92,7 @@ class _Rewriter:
         bindings = [b for block in main.body.blocks for b in block.bindings]
         straight = all(isinstance(b, relax.VarBinding) for b in bindings)
         names = {_name(b.value) for b in bindings if isinstance(b.value, relax.Call)}
-        return straight and bool(names & {"relax.nn.conv2d", "relax.matmul"})
+        return straight and "relax.nn.conv2d" in names
 
     def _bind(self, binding: relax.VarBinding) -> None:
         call, variable = binding.value, binding.var
@@ -226,19 +224,6 @@ class _Rewriter:
         block, x = self._widest(data)
         mean = self.builder.emit(relax.op.mean(x, [2, 3], keepdims=True), name_hint=name)
         return _Value(_shape(call), None, {block: mean})
-
-    def _matrix_product(self, call: relax.Call, name: str) -> _Value | None:
-        data, weight = call.args
-        if not isinstance(weight, tvm.ir.GenericConst) or not isinstance(data, relax.Var):
-            return None
-        values = constants.values(weight)
-        block = _MATRIX_VECTORS * self.lanes
-        if values.ndim != 2 or values.shape[1] % block or len(_shape(data)) < 2:
-            return None
-        packed = relax.const(blocked.pack_matrix(values, block))
-        constants.release(weight)
-        x = self._plain(self.values[data.__chandle__()])
-        return _Value(_shape(call), self._emit(blocked.matrix_product, "matmul", name, x, packed))
 
     def _elementwise(self, call: relax.Call, name: str) -> _Value | None:
         tensors = [self._value(argument) for argument in call.args]

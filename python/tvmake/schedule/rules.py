@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tvmake.kernels.builder import HAND_WRITTEN
 from tvmake.schedule.convolution import direct_convolution
 from tvmake.schedule.elementwise import inline, map_elements
 from tvmake.schedule.primitives import attempt, block_names
@@ -29,6 +30,8 @@ WHOLE_KERNELS: tuple[Callable[[tirx.PrimFunc, CpuModel], tirx.PrimFunc | None], 
 
 def schedule_kernel(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc:
     """Schedule one fused prim func for a CPU. What it computes stays the same."""
+    if function.attrs and HAND_WRITTEN in function.attrs:
+        return function
     for rule in WHOLE_KERNELS:
         if (scheduled := rule(function, cpu)) is not None:
             return scheduled

@@ -1,0 +1,218 @@
+"""Matrix products with constant weights, and what follows them, in registers.
+
+The weights are packed in blocks as wide as a tile, so that a tile reads them front to back. A tile
+of sums stays in registers while it runs down the depth (Goto and van de Geijn, "Anatomy of
+High-Performance Matrix Multiplication", 2008, section 4); bias, activation and residual are applied
+before it is stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tvm import tirx
+
+from tvmake.kernels.builder import Builder, Expr, Register, load, splat
+from tvmake.schedule.primitives import PARALLEL_WORK
+
+if TYPE_CHECKING:
+    from tvmake.schedule.cpu import CpuModel
+
+    Array = np.ndarray[Any, Any]
+
+_LATENCY = 8  # independent sums that keep the multipliers busy
+_MOST_VECTORS = 8  # in a row of a tile
+_MOST_ROWS = 160  # of a block whose operand stays in the cache
+_CACHED = 1 << 18  # elements of an operand that stay in the cache as a whole
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A product of [rows, depth] with weights [depth, columns], and its epilogue.
+
+    The result is activation(product + bias) + residual.
+
+    Attributes:
+        vectors: how many vector registers the weights' blocks are wide.
+        activation: a key of `ACTIVATIONS`, or empty.
+    """
+
+    rows: int
+    columns: int
+    depth: int
+    vectors: int
+    bias: bool = False
+    activation: str = ""
+    residual: bool = False
+
+
+def block_vectors(rows: int, columns: int, cpu: CpuModel) -> int:
+    """How many vectors wide the weights' blocks should be.
+
+    Few rows want wide blocks, so that there are enough independent sums.
+    """
+    wanted = 2 if rows * 2 >= _LATENCY else min(_MOST_VECTORS, -(-_LATENCY // rows))
+    return min(wanted, -(-columns // cpu.lanes(32)))
+
+
+def pack_weights(weights: Array, width: int) -> Array:
+    """Weights [K, N] as [ceil(N / width), K, width], filled up with zeros."""
+    depth, columns = weights.shape
+    blocks = -(-columns // width)
+    padded = np.pad(weights, ((0, 0), (0, blocks * width - columns)))
+    return np.ascontiguousarray(padded.reshape(depth, blocks, width).transpose(1, 0, 2))
+
+
+def dense(spec: Dense, cpu: CpuModel) -> tirx.PrimFunc:
+    """The kernel: data, packed weights, bias [blocks · width]?, residual? -> result."""
+    return _Writer(spec, cpu).function()
+
+
+def row_tiles(rows: int, largest: int) -> list[tuple[int, int]]:
+    """Rows cut into tiles of at most two sizes: pairs (number of tiles, rows of each)."""
+    tiles = -(-rows // largest)
+    small = rows // tiles
+    large_tiles = rows - small * tiles
+    parts = [(large_tiles, small + 1), (tiles - large_tiles, small)]
+    return [part for part in parts if part[0]]
+
+
+class _Writer:
+    """Writes one kernel."""
+
+    def __init__(self, spec: Dense, cpu: CpuModel) -> None:
+        self.spec = spec
+        self.lanes = cpu.lanes(32)
+        self.width = spec.vectors * self.lanes
+        registers = cpu.vector_registers - spec.vectors - 1
+        self.tile_rows = max(1, registers // spec.vectors)
+        self.build = Builder()
+        blocks = -(-spec.columns // self.width)
+        self.data = self.build.parameter("data", (spec.rows, spec.depth))
+        self.weights = self.build.parameter("weights", (blocks, spec.depth, self.width))
+        self.bias = self.build.parameter("bias", (blocks * self.width,)) if spec.bias else None
+        shape = (spec.rows, spec.columns)
+        self.residual = self.build.parameter("residual", shape) if spec.residual else None
+        self.result = self.build.parameter("result", shape)
+
+    def function(self) -> tirx.PrimFunc:
+        spec = self.spec
+        full, rest = divmod(spec.columns, self.width)
+        row_blocks = _row_blocks(spec.rows, spec.depth)
+        block_rows = spec.rows // row_blocks
+        work = spec.rows * spec.columns * spec.depth
+        kind = "parallel" if work >= PARALLEL_WORK else "serial"
+        if full:
+            with self.build.loop(row_blocks * full, "task", kind) as task:
+                block = tirx.indexmod(task, full) if row_blocks > 1 else task
+                start = tirx.indexdiv(task, full) * block_rows if row_blocks > 1 else 0
+                self.rows(block, start, block_rows, self.width)
+        if rest:
+            with self.build.loop(row_blocks, "task") as task:
+                self.rows(full, task * block_rows, block_rows, rest)
+        in_place = [(0, 2 + spec.bias)] if spec.residual else []
+        return self.build.function(in_place)
+
+    def rows(self, block: Expr, start: Expr, count: int, columns: int) -> None:
+        """All tiles of one block of columns."""
+        done = 0
+        for tiles, rows in row_tiles(count, self.tile_rows):
+            with self.build.loop(tiles, "tile") as tile:
+                self.tile(block, start + done + tile * rows, rows, columns)
+            done += tiles * rows
+
+    def tile(self, block: Expr, row: Expr, rows: int, columns: int) -> None:
+        build, lanes = self.build, self.lanes
+        vectors = -(-columns // lanes)
+        sums = [[build.register(lanes) for _ in range(vectors)] for _ in range(rows)]
+        for v in range(vectors):
+            for r in range(rows):
+                sums[r][v].set(splat(0.0, lanes))
+        with build.loop(self.spec.depth, "k") as k:
+            weights = [
+                build.bind(load(self.weights, block, k, v * lanes, lanes=lanes))
+                for v in range(vectors)
+            ]
+            for r in range(rows):
+                value = build.bind(splat(load(self.data, row + r, k), lanes))
+                for v in range(vectors):
+                    sums[r][v].set(sums[r][v].get() + value * weights[v])
+        for r in range(rows):
+            for v in range(vectors):
+                self.finish(sums[r][v], block, row + r, v, min(lanes, columns - v * lanes))
+
+    def finish(self, sums: Register, block: Expr, row: Expr, vector: int, valid: int) -> None:
+        """The epilogue of one vector of sums, of which `valid` lanes are of the result."""
+        build, lanes = self.build, self.lanes
+        column = block * self.width + vector * lanes
+        if self.bias is not None:
+            sums.set(sums.get() + load(self.bias, column, lanes=lanes))
+        if self.spec.activation:
+            sums.set(ACTIVATIONS[self.spec.activation](sums.get(), lanes))
+        if self.residual is not None:
+            sums.set(sums.get() + self.partial(self.residual, row, column, valid))
+        if valid == lanes:
+            build.store(self.result, sums.get(), row, column)
+        else:
+            for lane in range(valid):
+                build.store(self.result, sums.lane(lane), row, column + lane)
+
+    def partial(self, buffer: Any, row: Expr, column: Expr, valid: int) -> Expr:
+        """A vector of which only some lanes may be read."""
+        if valid == self.lanes:
+            return load(buffer, row, column, lanes=self.lanes)
+        vector = self.build.register(self.lanes)
+        vector.set(splat(0.0, self.lanes))
+        for lane in range(valid):
+            vector.set_lane(lane, load(buffer, row, column + lane))
+        return vector.get()
+
+
+def _row_blocks(rows: int, depth: int) -> int:
+    """Into how many equal parts rows are cut, so that a part of the data stays in the cache."""
+    if rows * depth <= _CACHED:
+        return 1
+    fitting = (n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= _MOST_ROWS)
+    blocks = next(fitting)
+    return blocks if rows // blocks >= _MOST_ROWS // 4 else 1
+
+
+def _gelu(x: Expr, lanes: int) -> Expr:
+    half = splat(0.5, lanes)
+    return x * (half + half * tirx.erf(x * splat(math.sqrt(0.5), lanes)))
+
+
+def _gelu_tanh(x: Expr, lanes: int) -> Expr:
+    half = splat(0.5, lanes)
+    cubic = x * (splat(1.0, lanes) + splat(0.044715, lanes) * x * x)
+    return x * (half + half * tirx.tanh(splat(math.sqrt(2 / math.pi), lanes) * cubic))
+
+
+def _relu(x: Expr, lanes: int) -> Expr:
+    return tirx.Max(x, splat(0.0, lanes))
+
+
+def _silu(x: Expr, _: int) -> Expr:
+    return x * tirx.sigmoid(x)
+
+
+def _sigmoid(x: Expr, _: int) -> Expr:
+    return tirx.sigmoid(x)
+
+
+def _tanh(x: Expr, _: int) -> Expr:
+    return tirx.tanh(x)
+
+
+ACTIVATIONS: dict[str, Callable[[Expr, int], Expr]] = {
+    "relax.nn.gelu": _gelu,
+    "relax.nn.gelu_tanh": _gelu_tanh,
+    "relax.nn.relu": _relu,
+    "relax.nn.silu": _silu,
+    "relax.sigmoid": _sigmoid,
+    "relax.tanh": _tanh,
+}
