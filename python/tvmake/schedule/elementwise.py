@@ -39,6 +39,8 @@ def map_elements(schedule: s_tir.Schedule, name: str, cpu: CpuModel) -> None:
     loops = schedule.get_loops(block)
     if not is_spatial(schedule, block) or len(loops) != len(schedule.get(block).iter_vars):
         return
+    if not loops:  # one number
+        return
     extents = [int(schedule.get(loop).extent) for loop in loops]
     factor = divisor(
         extents[-1], cpu.lanes(element_bits(schedule, block)) * _LONGEST_UNROLLED_VECTOR

@@ -84,6 +84,8 @@ def fuse_outer(schedule: s_tir.Schedule, loops: Sequence[Any]) -> list[Any]:
 
 def fuse(schedule: s_tir.Schedule, loops: Sequence[Any]) -> Any:
     """One loop in place of several."""
+    if not loops:
+        raise ValueError("there is no loop")
     return schedule.fuse(*loops) if len(loops) > 1 else loops[0]
 
 

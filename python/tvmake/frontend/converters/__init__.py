@@ -6,7 +6,7 @@ the default domain are called `domain.Operator`. A converter returns None to lea
 
 from __future__ import annotations
 
-from . import arithmetic, casts, indexing
+from . import arithmetic, casts, indexing, quantized
 from .operator import Converter, Operator, qualified_name
 from .stored import convert as convert_stored
 
@@ -16,4 +16,5 @@ CONVERTERS: dict[str, Converter] = {
     **arithmetic.CONVERTERS,
     **casts.CONVERTERS,
     **indexing.CONVERTERS,
+    **quantized.CONVERTERS,
 }
