@@ -27,11 +27,6 @@ from .onnx_simplify import simplify
 
 _HANDLED_BY_THE_IMPORTER = {"Constant", "If"}
 
-# Attributes that TVM's converters do not look at, with the values for which that is right.
-_ATTRIBUTES_IGNORED: dict[str, dict[str, tuple[object, ...]]] = {
-    "Resize": {"antialias": (0,), "keep_aspect_ratio_policy": (b"stretch",), "axes": ()},
-}
-
 
 def import_onnx(spec: ModelSpec) -> ImportedModel:
     """Read an ONNX file into Relax, with the shapes that the spec asks for.
@@ -42,7 +37,6 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
     path = spec.model
     model, files = onnx_file.read(path)
     _check_operators(model, path)
-    _check_attributes(model, path)
     _check_values(model, path)
     bind_inputs(model, spec.values, path)
     onnx_file.fix_inputs(model, spec.inputs, path)
@@ -104,20 +98,6 @@ def _check_operators(model: ModelProto, path: Path) -> None:
             where=str(path),
             fix="replace them in the model, or export it with another opset",
         )
-
-
-def _check_attributes(model: ModelProto, path: Path) -> None:
-    for node in onnx_file.walk_nodes(model.graph):
-        ignored = _ATTRIBUTES_IGNORED.get(node.op_type, {})
-        for attribute in node.attribute:
-            value = onnx.helper.get_attribute_value(attribute)
-            if attribute.name in ignored and value not in ignored[attribute.name]:
-                raise UnsupportedError(
-                    f"operator {node.op_type} has {attribute.name} = {value}, which tvmake does "
-                    "not support",
-                    where=f"{path}, node '{node_name(node)}'",
-                    fix="export the model without it",
-                )
 
 
 def _check_values(model: ModelProto, path: Path) -> None:

@@ -31,7 +31,9 @@ def attempt(function: tirx.PrimFunc, name: str, *rules: Rule) -> tirx.PrimFunc:
 
 
 def block_names(function: tirx.PrimFunc) -> list[str]:
-    """The blocks of an unscheduled prim func, in the order they run."""
+    """The blocks of an unscheduled prim func, in order; none if it is one loop nest."""
+    if str(function.body.block.name_hint) != "root":
+        return []
     schedule = s_tir.Schedule(tvm.IRModule({"main": function}))
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
     return [str(schedule.get(block).name_hint) for block in blocks]

@@ -6,7 +6,7 @@ the default domain are called `domain.Operator`. A converter returns None to lea
 
 from __future__ import annotations
 
-from . import arithmetic, casts, indexing, quantized
+from . import arithmetic, casts, indexing, quantized, recurrent, resize
 from .operator import Converter, Operator, qualified_name
 from .stored import convert as convert_stored
 
@@ -17,4 +17,6 @@ CONVERTERS: dict[str, Converter] = {
     **casts.CONVERTERS,
     **indexing.CONVERTERS,
     **quantized.CONVERTERS,
+    **recurrent.CONVERTERS,
+    **resize.CONVERTERS,
 }
