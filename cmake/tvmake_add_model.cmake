@@ -1,5 +1,6 @@
 # tvmake_add_model(<target> MODEL <file>
-#   [INPUTS <name>=<dtype>[d0,d1,…]|<name>=<value> …] [OUTPUTS <name>…] [EXECUTOR graph]
+#   [INPUTS <name>=<dtype>[d0,d1,…]|<name>=<value> …] [OUTPUTS <name>…]
+#   [PREPROCESS <name>=image(<step>, …) …] [EXECUTOR graph]
 #   [LIBRARY STATIC|SHARED] [RUNTIME STATIC|SHARED|EXTERNAL] [WEIGHTS EMBED|FILE]
 #   [NAMESPACE <namespace>] [CPU <cpu>|native] [FEATURES +<x>|-<x> …]
 #   [VERIFY [RTOL <r>] [ATOL <a>]])
@@ -12,6 +13,8 @@
 #              "x=float32[1,3,224,224]"; or the value of an input that is to be compiled in as a constant, a
 #              number, true, false or a list: "axes=[0,1]".
 #   OUTPUTS    names of the outputs to keep, any of the model's tensors (default: the model's outputs).
+#   PREPROCESS takes inputs as images of bytes and compiles the steps to the model's input into it, for
+#              example "x=image(uint8, HWC, size=480x640, scale=1/255, mean=0.5, std=0.2)"; see docs/images.md.
 #   EXECUTOR   what runs the model (default graph, the only one so far).
 #   LIBRARY    STATIC or SHARED (default: SHARED if BUILD_SHARED_LIBS is on, else STATIC). A shared one
 #              exports the functions <target>_… and nothing of TVM.
@@ -54,7 +57,7 @@ function(tvmake_add_model target)
     RTOL
     ATOL
   )
-  set(lists INPUTS OUTPUTS FEATURES)
+  set(lists INPUTS OUTPUTS PREPROCESS FEATURES)
   cmake_parse_arguments(PARSE_ARGV 1 ARG "${flags}" "${values}" "${lists}")
   _tvmake_check_unknown("${who}" "${ARG_UNPARSED_ARGUMENTS}" ${flags} ${values} ${lists})
   _tvmake_check_values("${who}" "${ARG_KEYWORDS_MISSING_VALUES}")
@@ -144,6 +147,15 @@ macro(_tvmake_check_model_arguments)
         "INPUTS has '${input}'"
         EXPECTED
           "<name>=<dtype>[d0,d1,…], for example x=float32[1,3,224,224], or <name>=<value>, for example axes=[0,1]"
+      )
+    endif()
+  endforeach()
+  foreach(image IN LISTS ARG_PREPROCESS)
+    if(NOT image MATCHES "^.+=image\\(.*\\)$")
+      _tvmake_fail(
+        "${who}"
+        "PREPROCESS has '${image}'"
+        EXPECTED "<name>=image(<step>, …), for example \"x=image(uint8, HWC, scale=1/255)\""
       )
     endif()
   endforeach()

@@ -96,6 +96,7 @@ function(_tvmake_write_spec path target triple)
   _tvmake_json_string(model "${ARG_MODEL}")
   _tvmake_json_array(inputs ${ARG_INPUTS})
   _tvmake_json_array(outputs ${ARG_OUTPUTS})
+  _tvmake_json_array(preprocess ${ARG_PREPROCESS})
   _tvmake_json_string(executor "${ARG_EXECUTOR}")
   _tvmake_json_string(weights "${ARG_WEIGHTS}")
   _tvmake_json_string(namespace "${ARG_NAMESPACE}")
@@ -110,6 +111,7 @@ function(_tvmake_write_spec path target triple)
   \"model\": ${model},
   \"inputs\": ${inputs},
   \"outputs\": ${outputs},
+  \"preprocess\": ${preprocess},
   \"executor\": ${executor},
   \"weights\": ${weights},
   \"namespace\": ${namespace},

@@ -128,6 +128,10 @@ def compile_command(
     features: Annotated[
         list[str] | None, typer.Option("--feature", "-mattr", help="+name or -name. Repeatable.")
     ] = None,
+    preprocess: Annotated[
+        list[str] | None,
+        typer.Option(help="Take an input as an image: name=image(uint8, HWC, …). Repeatable."),
+    ] = None,
     weights: Annotated[str, typer.Option(help="EMBED or FILE.")] = "EMBED",
     spec: Annotated[
         Path | None, typer.Option(help="Read the request from this spec.json instead.")
@@ -169,6 +173,7 @@ def compile_command(
             inputs=inputs or [],
             outputs=outputs or [],
             weights=weights,
+            preprocess=preprocess or [],
         )
     from tvmake.dump import Dump
 

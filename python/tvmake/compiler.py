@@ -59,11 +59,12 @@ def compile_model(spec: ModelSpec, dump: Dump | None = None) -> CompiledModel:
     from tvmake.frontend import import_model
     from tvmake.lower import build_graph, plan_memory
     from tvmake.optimize import optimize
+    from tvmake.optimize.image import take_images
     from tvmake.schedule import CpuModel
     from tvmake.target import resolve_target
 
     target = resolve_target(spec.target)
-    imported = import_model(spec)
+    imported = take_images(import_model(spec), spec.preprocess)
     cpu = CpuModel.of(target)
     optimized = optimize(imported, target.tvm_target(), cpu)
     kernels = _make_kernels(optimized, cpu)

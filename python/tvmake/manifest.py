@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ArtifactError
+from .preprocess import PreparedInput
 
 if typing.TYPE_CHECKING:
     from pathlib import Path
@@ -141,6 +142,7 @@ class Manifest:
     target: Target
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    preprocess: tuple[PreparedInput, ...]
     memory: Memory
     weights: Weights
     graph: Graph

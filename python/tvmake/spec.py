@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvmake.elements import ELEMENTS
 from tvmake.errors import SpecError, nearest
+from tvmake.preprocess import Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -143,6 +144,7 @@ class ModelSpec:
     executor: str = "graph"
     weights: str = "EMBED"
     namespace: str = field(default="")
+    preprocess: tuple[Image, ...] = ()
 
     def __post_init__(self) -> None:
         for label, value in (("model name", self.name), ("namespace", self.namespace or self.name)):
@@ -157,6 +159,10 @@ class ModelSpec:
         for name in names:
             if names.count(name) > 1:
                 raise SpecError(f"INPUTS names '{name}' more than once")
+        images = [image.name for image in self.preprocess]
+        for name in images:
+            if images.count(name) > 1:
+                raise SpecError(f"PREPROCESS names '{name}' more than once")
 
     @staticmethod
     def from_options(
@@ -167,6 +173,7 @@ class ModelSpec:
         inputs: Sequence[str],
         outputs: Sequence[str],
         weights: str,
+        preprocess: Sequence[str] = (),
     ) -> ModelSpec:
         """A request from the command line. The name defaults to the file's."""
         return ModelSpec(
@@ -177,6 +184,7 @@ class ModelSpec:
             values=_values(inputs),
             outputs=tuple(outputs),
             weights=weights,
+            preprocess=tuple(map(Image.parse, preprocess)),
         )
 
 
@@ -225,6 +233,7 @@ def _from_json(data: Any) -> ModelSpec:
         executor=data.get("executor", "graph"),
         weights=data.get("weights", "EMBED"),
         namespace=data.get("namespace", ""),
+        preprocess=tuple(map(Image.parse, data.get("preprocess", ()))),
     )
 
 

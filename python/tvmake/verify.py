@@ -13,6 +13,7 @@ import numpy as np
 
 from tvmake import manifest as manifests
 from tvmake.errors import ArtifactError
+from tvmake.preprocess import Image
 from tvmake.reference import reference_outputs, seeded_inputs
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def run_verification(request: Verification) -> Result:
     """
     manifest = manifests.parse_manifest(request.manifest)[0]
     inputs = seeded_inputs(request.model, manifest.inputs, request.seed)
-    expected = reference_outputs(request.model, inputs, [out.name for out in manifest.outputs])
+    inputs |= _images(manifest, request.seed)
+    prepared = _prepared(manifest, inputs)
+    expected = reference_outputs(request.model, prepared, [out.name for out in manifest.outputs])
     shutil.rmtree(request.work_dir, ignore_errors=True)
     arguments = _save_inputs(request.work_dir / "inputs", inputs)
     outputs_dir = request.work_dir / "outputs"
@@ -77,8 +80,31 @@ def run_verification(request: Verification) -> Result:
         passed &= agrees
         lines.append(line)
     if not passed:
-        lines.append(_first_departure(request, manifest, inputs, arguments))
+        lines.append(_first_departure(request, manifest, prepared, arguments))
     return Result(passed, "\n".join(lines))
+
+
+def _images(manifest: manifests.Manifest, seed: int) -> dict[str, Array]:
+    """Random pixels for the inputs that are images."""
+    generator = np.random.default_rng(seed)
+    prepared = {entry.input for entry in manifest.preprocess}
+    return {
+        tensor.name: generator.integers(0, 256, tensor.shape).astype(tensor.dtype)
+        for tensor in manifest.inputs
+        if tensor.name in prepared
+    }
+
+
+def _prepared(manifest: manifests.Manifest, inputs: dict[str, Array]) -> dict[str, Array]:
+    """The inputs as the model file has them: images prepared as PREPROCESS says."""
+    prepared = dict(inputs)
+    for entry in manifest.preprocess:
+        values = Image.parse(entry.steps).apply(inputs[entry.input], entry.shape)
+        if np.dtype(entry.dtype).kind != "f":
+            limits = np.iinfo(entry.dtype)
+            values = np.clip(np.rint(values), limits.min, limits.max)
+        prepared[entry.input] = values.astype(entry.dtype)
+    return prepared
 
 
 def _first_departure(

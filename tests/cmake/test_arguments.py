@@ -64,6 +64,10 @@ WRONG = {
         "tvmake_add_model(net MODEL dense.onnx FEATURES avx2)",
         ["FEATURES has 'avx2'", "fix: FEATURES +avx2"],
     ),
+    "image without steps": (
+        'tvmake_add_model(net MODEL dense.onnx PREPROCESS "x=photo(uint8)")',
+        ["PREPROCESS has 'x=photo(uint8)'", "expected: <name>=image(<step>, …)"],
+    ),
     "external runtime in a static library": (
         "tvmake_add_model(net MODEL dense.onnx LIBRARY STATIC RUNTIME EXTERNAL)",
         ["LIBRARY is STATIC but RUNTIME is EXTERNAL", "fix: LIBRARY SHARED"],

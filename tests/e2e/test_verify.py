@@ -42,6 +42,14 @@ def test_ctest_runs_the_comparison(project: Project) -> None:
 
 
 @pytest.mark.slow
+def test_a_model_that_takes_images(project: Project) -> None:
+    (image,) = project.manifest("digits_photo")["inputs"]
+    assert (image["shape"], image["dtype"]) == ([48, 36, 1], "uint8")
+    printed = call(["ctest", "--test-dir", project.build, "-R", "digits_photo", "-V"])
+    assert "ok   output 0 'scores'" in printed
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [0, 1])
 def test_the_first_kernel_that_departs_is_named(
     project: Project, tmp_path: Path, layer: int

@@ -136,6 +136,7 @@ def write(folder: Path, kernels_o: bytes = b"", **changes: object) -> Path:
             tensor(Y, "class", "float32", [2, 3]),
             tensor(POSITIVE, "x", "bool", [2]),
         ],
+        "preprocess": [],
         "memory": {
             "arena_bytes": 320,
             "live_bytes": 256,

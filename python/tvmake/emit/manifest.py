@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tvmake.emit.dtype import c_type, dlpack_type
@@ -56,6 +57,7 @@ def manifest_json(
             imported.outputs,
             imported.output_types,
         ),
+        "preprocess": [asdict(prepared) for prepared in imported.prepared],
         "memory": {
             "arena_bytes": plan.arena_bytes,
             "live_bytes": plan.live_bytes,

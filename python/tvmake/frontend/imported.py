@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import tvm
 
+    from tvmake.preprocess import PreparedInput
+
 
 @dataclass(frozen=True)
 class SourceNode:
@@ -38,6 +40,7 @@ class ImportedModel:
         details: opset, producer and the like, for the manifest.
         input_types, output_types: the model's own element types, if some are none that kernels
             compute with (see `elements`); empty where they are those of main.
+        prepared: inputs that PREPROCESS changed, as the model file has them.
     """
 
     module: tvm.IRModule
@@ -48,6 +51,7 @@ class ImportedModel:
     details: dict[str, object]
     input_types: tuple[str, ...] = ()
     output_types: tuple[str, ...] = ()
+    prepared: tuple[PreparedInput, ...] = ()
 
 
 def variable_name(node: int) -> str:
