@@ -1,6 +1,7 @@
 """Compares the speed of tvmake with onnxruntime, OpenVINO and IREE, in one interleaved run.
 
     python benchmarks/speed.py [--networks NAME …] [--peers NAME …] [--threads N …] [--quick]
+    python benchmarks/speed.py --page --cost
     python benchmarks/speed.py --profile NETWORK [--threads N]
 
 Runs in a Python that has tvmake's requirements with its extras `test` and `bench`; for figures that
@@ -18,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comparison import report
+from comparison import page, report
 from comparison.build import Build, build
+from comparison.cost import NETWORKS as COST_NETWORKS
+from comparison.cost import compile_cost
 from comparison.measure import CLOCKS
-from comparison.models import ModelFiles, cache_folder, call, prepare
+from comparison.models import REPO, ModelFiles, cache_folder, call, prepare
 from comparison.peers import RUNNERS, compile_iree
 from comparison.profile import profile, show, to_json
 from networks.registry import NETWORKS, QUICK, select
@@ -101,6 +104,11 @@ def _arguments() -> Any:
         "--clock", choices=CLOCKS, default="wall", help="cpu: on a busy machine, with one thread"
     )
     parser.add_argument("--profile", choices=NETWORKS, metavar="NAME", help="our kernels only")
+    parser.add_argument(
+        "--page", action="store_true", help="write docs/speed.md, docs/speed.json, docs/speed.svg"
+    )
+    parser.add_argument("--note", default="", help="a sentence for the page")
+    parser.add_argument("--cost", action="store_true", help="time and memory of compiling, too")
     parser.add_argument("--limit", type=int, default=25, help="lines of a profile")
     parser.add_argument("--json", type=Path, help="write the results to this file too")
     parser.add_argument("--cache", type=Path, default=cache_folder())
@@ -126,8 +134,12 @@ def main() -> None:
         content: Any = to_json(calls)
     else:
         rows = compare(arguments, models, built)
-        result = report.Report(rows, peaks, arguments.clock)
+        costly = [m for m in models if m.network.name in COST_NETWORKS] if arguments.cost else []
+        costs = [compile_cost(model) for model in costly]
+        result = report.Report(rows, peaks, arguments.clock, costs)
         result.show()
+        if arguments.page:
+            page.write(result, REPO / "docs", arguments.note)
         content = result.to_json()
     if arguments.json:
         arguments.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

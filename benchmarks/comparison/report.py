@@ -14,6 +14,8 @@ from comparison.peers import PACKAGES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from comparison.cost import Cost
+
 OURS = "tvmake"
 _WRONG = 1e-2  # relative to the output's range; a peer that is off by more is not a peer
 
@@ -50,11 +52,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows, and the measured peak in GFLOP/s by number of threads."""
+    """All rows, the measured peak in GFLOP/s by number of threads, and what compiling costs."""
 
     rows: Sequence[Row]
     peaks: dict[int, float]
     clock: str
+    costs: Sequence[Cost] = ()
 
     @property
     def peers(self) -> list[str]:
@@ -81,13 +84,19 @@ class Report:
             table.add_row(*self._cells(row))
         console = Console(width=160)
         console.print(table)
+        for cost in self.costs:
+            memory = f"{cost.peak_bytes / 1e6:.0f} MB at most"
+            times = f"{cost.seconds:.1f} s, {cost.cpu_seconds:.1f} s of CPU"
+            console.print(f"compiling {cost.network}: {times}, {memory}")
         for family, threads, mean in self.means():
             console.print(f"{family}, {threads} threads: {mean:.2f} times the best peer")
 
     def heading(self) -> str:
         """Clock and peak."""
-        peaks = ", ".join(f"{peak:.0f} GFLOP/s on {n}" for n, peak in self.peaks.items())
-        return f"milliseconds ({self.clock} clock); measured peak: {peaks} threads"
+        peaks = ", ".join(
+            f"{peak:.0f} GFLOP/s on {n} thread{'s' * (n > 1)}" for n, peak in self.peaks.items()
+        )
+        return f"milliseconds ({self.clock} clock); measured peak of multiply-adds: {peaks}"
 
     def markdown(self) -> str:
         """The table for a page."""
@@ -109,6 +118,7 @@ class Report:
             "geometric_means": [
                 {"family": f, "threads": t, "ratio": mean} for f, t, mean in self.means()
             ],
+            "compilations": [asdict(cost) for cost in self.costs],
             "rows": [{**asdict(row), "ratio": row.ratio} for row in self.rows],
         }
 
