@@ -21,6 +21,7 @@ import onnx
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType
 
 from tvmake import compiler, loader
+from tvmake.elements import interface
 from tvmake.errors import ModelError, SpecError
 from tvmake.frontend import onnx_file
 from tvmake.frontend.onnx_bind import compile_time_inputs
@@ -62,7 +63,7 @@ class TvmakeBackendRep(BackendRep):
         """
         if kwargs:
             raise SpecError(f"run() got unknown options: {', '.join(kwargs)}")
-        values = self._named(inputs)
+        values = self._flat(self._named(inputs))
         bound = {name: value for name, value in values.items() if name in self._compile_time}
         free = {name: value for name, value in values.items() if name not in bound}
         key = (
@@ -77,7 +78,7 @@ class TvmakeBackendRep(BackendRep):
             )
         return self._modules[key].run(free)
 
-    def _named(self, inputs: Any) -> dict[str, Array]:
+    def _named(self, inputs: Any) -> dict[str, Any]:
         names = [value.name for value in self._inputs]
         if isinstance(inputs, np.ndarray):
             inputs = [inputs]
@@ -86,7 +87,21 @@ class TvmakeBackendRep(BackendRep):
             raise SpecError(
                 f"run() got {len(inputs)} inputs", expected=f"{len(names)}: {', '.join(names)}"
             )
-        return {name: np.asarray(given[name]) for name in names}
+        return given
+
+    def _flat(self, values: Mapping[str, Any]) -> dict[str, Array]:
+        """The tensors of all inputs: a sequence has several, an optional may have none."""
+        flat = {}
+        for info in self._inputs:
+            value = values[info.name]
+            if value is None and info.type.WhichOneof("value") == "optional_type":
+                continue
+            if _is_sequence(info.type):
+                items = enumerate(value)
+                flat |= {f"{info.name}.{index}": np.asarray(item) for index, item in items}
+            else:
+                flat[info.name] = np.asarray(value)
+        return flat
 
 
 class _Compiled:
@@ -118,14 +133,39 @@ class _Compiled:
             compiled = compiler.compile_model(spec)
             compiler.emit(compiled, folder, cache)
             self._module = loader.open_model(folder, cache, num_threads)
-        self._num_outputs = len(compiled.imported.outputs)
-        self._names = compiled.imported.inputs
+        imported = compiled.imported
+        self._names = imported.inputs
+        self._results = dict(zip(imported.outputs, imported.output_types, strict=True))
+        self._outputs = list(model.graph.output)
 
-    def run(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+    def run(self, inputs: Mapping[str, Array]) -> tuple[Any, ...]:
         for name in self._names:
             self._module["set_input"](name, _to_tensor(inputs[name]))
         self._module["run"]()
-        return tuple(_to_array(self._module["get_output"](i)) for i in range(self._num_outputs))
+        results = {
+            name: _to_array(self._module["get_output"](index), dtype)
+            for index, (name, dtype) in enumerate(self._results.items())
+        }
+        return tuple(_gather(value.name, value.type, results) for value in self._outputs)
+
+
+def _is_sequence(kind: onnx.TypeProto) -> bool:
+    which = kind.WhichOneof("value")
+    if which == "optional_type":
+        return _is_sequence(kind.optional_type.elem_type)
+    return bool(which == "sequence_type")
+
+
+def _gather(name: str, kind: onnx.TypeProto, results: Mapping[str, Array]) -> Any:
+    """An output: its tensor, or the list of its tensors."""
+    if not _is_sequence(kind):
+        return results[name]
+    inner = kind.optional_type.elem_type if kind.HasField("optional_type") else kind
+    items, index = [], 0
+    while any(key == f"{name}.{index}" or key.startswith(f"{name}.{index}.") for key in results):
+        items.append(_gather(f"{name}.{index}", inner.sequence_type.elem_type, results))
+        index += 1
+    return items
 
 
 class TvmakeBackend(Backend):
@@ -206,11 +246,21 @@ def _model_of_node(node: onnx.NodeProto, inputs: Sequence[Array], version: int) 
 def _to_tensor(value: Array) -> Any:
     import tvm
 
+    name = str(value.dtype)
+    if interface(name) != name:  # handed over as integers, one element each
+        is_integer = name.lstrip("u").startswith("int")
+        value = value.astype(interface(name)) if is_integer else value.view(interface(name))
     return tvm.runtime.tensor(np.ascontiguousarray(value).reshape(value.shape))
 
 
-def _to_array(tensor: Any) -> Array:
-    return np.array(tensor.numpy())
+def _to_array(tensor: Any, name: str) -> Array:
+    """A copy of the tensor, in the model's element type."""
+    array = np.array(tensor.numpy())
+    if name and interface(name) != name:
+        dtype = np.dtype(name)
+        is_integer = name.lstrip("u").startswith("int")
+        return array.astype(dtype) if is_integer else array.view(dtype)
+    return array
 
 
 is_compatible = TvmakeBackend.is_compatible

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from onnx import GraphProto, ModelProto
 
+    from .flatten import FlatGraph
+
 # ONNX's number of each such type -> its name.
 STORED = {
     number: name
@@ -42,7 +44,7 @@ def interface_types(values: Iterable[onnx.ValueInfoProto], types: dict[str, int]
     return [dtype_name(number) if number else "" for number in known]
 
 
-def store_elements(graph: GraphProto) -> None:
+def store_elements(graph: GraphProto | FlatGraph) -> None:
     """Replace the types of constants and inputs by those that they are stored as, in place."""
     _store_tensors(graph)
     for value in graph.input:
@@ -57,7 +59,7 @@ def store_elements(graph: GraphProto) -> None:
                 _store_tensors(attribute.g)
 
 
-def _store_tensors(graph: GraphProto) -> None:
+def _store_tensors(graph: GraphProto | FlatGraph) -> None:
     for tensor in graph.initializer:
         _store_tensor(tensor)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from .flatten import FlatGraph
+
 _PROTOBUF_LIMIT = 1 << 31
 
 
@@ -55,10 +57,19 @@ def read(path: Path) -> tuple[ModelProto, tuple[str, ...]]:
     if not all(output.type.tensor_type.HasField("shape") for output in model.graph.output):
         # Legal in practice, though the checker below wants the shapes of outputs spelled out.
         model = infer_shapes(model, path)
+    unknown = [
+        output.type.tensor_type
+        for output in model.graph.output
+        if output.type.HasField("tensor_type") and not output.type.tensor_type.HasField("shape")
+    ]
+    for tensor in unknown:
+        tensor.shape.SetInParent()  # any will do for the checker
     try:
         onnx.checker.check_model(onnx_external.without_mapped(model) if external else model)
     except onnx.checker.ValidationError as error:
         raise ModelError(f"the model breaks the ONNX rules: {error}", where=str(path)) from error
+    for tensor in unknown:
+        tensor.ClearField("shape")
     return model, (str(path), *external)
 
 
@@ -81,7 +92,7 @@ def graph_inputs(graph: GraphProto) -> list[ValueInfoProto]:
     return [value for value in graph.input if value.name not in weights]
 
 
-def walk_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+def walk_nodes(graph: GraphProto | FlatGraph) -> Iterator[NodeProto]:
     """Every node, those of subgraphs included."""
     for node in graph.node:
         yield node
@@ -110,7 +121,7 @@ def fix_inputs(model: ModelProto, specs: Sequence[InputSpec], path: Path) -> Non
                 fix=f"did you mean '{match}'?" if match else None,
             )
         _fix_input(values[spec.name], spec, path)
-    dynamic = [value for value in values.values() if None in _dims(value)]
+    dynamic = [v for v in values.values() if is_tensor(v) and None in _dims(v)]
     if dynamic:
         example = " ".join(_suggestion(value) for value in dynamic)
         raise UnsupportedError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import warnings
 from pathlib import Path
@@ -15,17 +16,19 @@ from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tvmake.errors import ModelError, UnsupportedError
-from tvmake.spec import ModelSpec
+from tvmake.spec import InputSpec, ModelSpec
 
 from . import onnx_external, onnx_file
 from .converters import CONVERTERS, Operator, convert_stored, qualified_name
+from .flatten import RESOLVED, FlatGraph, element_names, flat_inputs, flatten, has_body
 from .imported import ImportedModel, SourceNode, variable_name
 from .onnx_bind import bind_inputs
-from .onnx_elements import interface_types, store_elements, value_types
-from .onnx_fold import fold_constants
-from .onnx_simplify import simplify
+from .onnx_elements import STORED, interface_types, store_elements
 
 _HANDLED_BY_THE_IMPORTER = {"Constant", "If"}
+
+# TVM's converters of these are incomplete or wrong; ONNX defines them by other operators.
+_BODY_IS_BETTER = {"Attention"}
 
 
 def import_onnx(spec: ModelSpec) -> ImportedModel:
@@ -36,25 +39,16 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
     """
     path = spec.model
     model, files = onnx_file.read(path)
-    _check_operators(model, path)
-    _check_values(model, path)
     bind_inputs(model, spec.values, path)
-    onnx_file.fix_inputs(model, spec.inputs, path)
+    fixed = _fix_inputs(model, spec)
     onnx_file.keep_outputs(model, spec.outputs, path)
-    types = value_types(onnx_file.infer_shapes(model, path))
-    fold_constants(model.graph, onnx_file.opset(model))
-    simplify(model.graph)
-    interface = [
-        interface_types(values, types)
-        for values in (onnx_file.graph_inputs(model.graph), model.graph.output)
-    ]
-    store_elements(model.graph)
-    module, nodes = _to_relax(model, types, path)
+    inferred = onnx_file.infer_shapes(model, path)
+    graph, module, nodes = _import(model, fixed, _known_types(inferred), path)
     _check_static(module, path)
     return ImportedModel(
         module=module,
-        inputs=tuple(value.name for value in onnx_file.graph_inputs(model.graph)),
-        outputs=tuple(value.name for value in model.graph.output),
+        inputs=tuple(value.name for value in graph.input),
+        outputs=tuple(value.name for value in graph.output),
         nodes=nodes,
         files=files,
         details={
@@ -63,22 +57,88 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
             "ir_version": int(model.ir_version),
             "producer": f"{model.producer_name} {model.producer_version}".strip(),
         },
-        input_types=tuple(interface[0]),
-        output_types=tuple(interface[1]),
+        input_types=tuple(interface_types(graph.input, graph.types)),
+        output_types=tuple(interface_types(graph.output, graph.types)),
     )
 
 
 def unsupported_operators(model: ModelProto) -> dict[str, list[str]]:
     """The operators that cannot be compiled, each with the names of its nodes."""
-    convert_map = onnx_frontend._get_convert_map()  # noqa: SLF001 - there is no public one
-    known = {*convert_map, *_HANDLED_BY_THE_IMPORTER, *CONVERTERS}
+    opsets = onnx_file.opsets(model)
     local_functions = {(function.domain, function.name) for function in model.functions}
     found: dict[str, list[str]] = {}
     for node in onnx_file.walk_nodes(model.graph):
         operator = qualified_name(node.domain, node.op_type)
-        if operator not in known or (node.domain, node.op_type) in local_functions:
+        known = operator in _known_operators() or operator in RESOLVED or has_body(node, opsets)
+        if not known and (node.domain, node.op_type) not in local_functions:
             found.setdefault(operator, []).append(node_name(node))
     return found
+
+
+@functools.cache
+def _known_operators() -> frozenset[str]:
+    convert_map = onnx_frontend._get_convert_map()  # noqa: SLF001 - there is no public one
+    return frozenset({*convert_map, *_HANDLED_BY_THE_IMPORTER, *CONVERTERS})
+
+
+def _fix_inputs(model: ModelProto, spec: ModelSpec) -> dict[str, InputSpec]:
+    """Fix the shapes of tensor inputs, in place; the elements of the other inputs by name."""
+    specs = {entry.name: entry for entry in spec.inputs}
+    others = [v for v in onnx_file.graph_inputs(model.graph) if not onnx_file.is_tensor(v)]
+    elements = {name for value in others for name in element_names(value, specs)}
+    tensors = [entry for entry in spec.inputs if entry.name not in elements]
+    onnx_file.fix_inputs(model, tensors, spec.model)
+    return {name: specs[name] for name in elements}
+
+
+def _known_types(model: ModelProto) -> dict[str, onnx.TypeProto]:
+    return {v.name: v.type for v in (*model.graph.value_info, *model.graph.output)}
+
+
+def _import(
+    model: ModelProto,
+    elements: dict[str, InputSpec],
+    known_types: dict[str, onnx.TypeProto],
+    path: Path,
+) -> tuple[FlatGraph, tvm.IRModule, tuple[SourceNode, ...]]:
+    """Flatten the graph and convert it.
+
+    An operator that cannot be converted is replaced by its function body, if ONNX defines one.
+    """
+    inputs = flat_inputs(onnx_file.graph_inputs(model.graph), elements)
+    replaced: set[str] = set()
+
+    def is_supported(node: NodeProto) -> bool:
+        operator = qualified_name(node.domain, node.op_type)
+        better = operator in _BODY_IS_BETTER and operator not in CONVERTERS
+        return operator in _known_operators() and not better and operator not in replaced
+
+    while True:
+        graph = flatten(model, inputs, is_supported, known_types)
+        _check_values(graph, path)
+        _check_operators(graph, path)
+        _store(graph)
+        importer = _Importer(graph)
+        try:
+            return graph, importer.convert(graph, path), tuple(importer.nodes)
+        except UnsupportedError:
+            node = importer.failed
+            if node is None:
+                raise
+            operator = qualified_name(node.domain, node.op_type)
+            opsets = graph.versions.get(node.output[0], graph.opsets)
+            if operator in replaced or not has_body(node, opsets):
+                raise
+            replaced.add(operator)
+
+
+def _store(graph: FlatGraph) -> None:
+    """Give constants and inputs the types that they are stored as; the model keeps its own."""
+    for index, tensor in enumerate(graph.initializer):
+        if tensor.data_type in STORED:
+            graph.initializer[index] = onnx.TensorProto()
+            graph.initializer[index].CopyFrom(tensor)
+    store_elements(graph)
 
 
 def node_name(node: NodeProto) -> str:
@@ -86,8 +146,12 @@ def node_name(node: NodeProto) -> str:
     return str(node.name) or (str(node.output[0]) if node.output else str(node.op_type))
 
 
-def _check_operators(model: ModelProto, path: Path) -> None:
-    unsupported = unsupported_operators(model)
+def _check_operators(graph: FlatGraph, path: Path) -> None:
+    unsupported: dict[str, list[str]] = {}
+    for node in onnx_file.walk_nodes(graph):
+        operator = qualified_name(node.domain, node.op_type)
+        if operator not in _known_operators():
+            unsupported.setdefault(operator, []).append(node_name(node))
     if unsupported:
         listing = "; ".join(
             f"{operator} (node{'s' if len(names) > 1 else ''} {', '.join(names)})"
@@ -100,9 +164,10 @@ def _check_operators(model: ModelProto, path: Path) -> None:
         )
 
 
-def _check_values(model: ModelProto, path: Path) -> None:
-    for value in [*onnx_file.graph_inputs(model.graph), *model.graph.output]:
-        if not onnx_file.is_tensor(value):
+def _check_values(graph: FlatGraph, path: Path) -> None:
+    for value in [*graph.input, *graph.output]:
+        known = value.type.WhichOneof("value") is not None
+        if known and not onnx_file.is_tensor(value):
             kind = value.type.WhichOneof("value")
             raise UnsupportedError(
                 f"'{value.name}' is of type {kind or 'unknown'}",
@@ -114,15 +179,40 @@ def _check_values(model: ModelProto, path: Path) -> None:
 class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM has no types
     """TVM's importer, which names every result after the node that it comes from."""
 
-    def __init__(
-        self, opsets: dict[str, int], types: dict[str, int], shapes: dict[str, list[int]]
-    ) -> None:
-        super().__init__(shapes, {}, keep_params_in_input=False)
-        self.opsets = opsets
-        self.types = types
+    def __init__(self, graph: FlatGraph) -> None:
+        super().__init__(_empty_shapes(graph), {}, keep_params_in_input=False)
+        self.opsets = graph.opsets
+        self.versions = graph.versions
+        self.types = graph.types
         self.nodes: list[SourceNode] = []
         self.protos: list[NodeProto] = []
         self.current_node = -1
+
+    @property
+    def failed(self) -> NodeProto | None:
+        """The node that was being converted."""
+        index = self.current_node
+        return self.protos[index] if 0 <= index < len(self.protos) else None
+
+    def convert(self, graph: FlatGraph, path: Path) -> tvm.IRModule:
+        """The graph as a Relax module.
+
+        Raises:
+            UnsupportedError: when an operator cannot be converted; it is `failed` then.
+        """
+        try:
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+                warnings.simplefilter("ignore")
+                return self.from_onnx(graph, graph.opsets.get("", 1))
+        except Exception as error:  # TVM's converters raise every kind
+            node = self.failed
+            if node is None:
+                what = f"the model cannot be imported: {error}"
+                raise ModelError(what, where=str(path)) from error
+            raise UnsupportedError(
+                f"operator {node.op_type} cannot be imported: {_first_line(error)}",
+                where=f"{path}, node '{node_name(node)}'",
+            ) from error
 
     def _construct_nodes(self, graph: onnx.GraphProto) -> None:
         outer = self.current_node  # of the node whose subgraph this is
@@ -143,8 +233,10 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM ha
 
     def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
         node = self.current_node
+        proto = self.protos[node]
+        opset = self._versions(proto).get("", opset)
         result = convert_stored(
-            self._operator(self.protos[node], list(inputs), attrs),
+            self._operator(proto, list(inputs), attrs),
             lambda operator: self._convert(operator, op_name, opset),
         )
         if isinstance(result, relax.Call):
@@ -163,6 +255,9 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM ha
         inputs.extend(operator.inputs)
         return super()._convert_operator(op_name, inputs, operator.attributes, opset)
 
+    def _versions(self, node: NodeProto) -> dict[str, int]:
+        return self.versions.get(node.output[0], self.opsets)
+
     def _operator(
         self, node: NodeProto, inputs: list[relax.Expr | None], attributes: dict[str, Any]
     ) -> Operator:
@@ -173,7 +268,7 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM ha
             name=qualified_name(node.domain, node.op_type),
             inputs=inputs,
             attributes=attributes,
-            opset=self.opsets.get("" if node.domain == "ai.onnx" else node.domain, 1),
+            opset=self._versions(node).get("" if node.domain == "ai.onnx" else node.domain, 1),
             num_outputs=len(node.output),
             builder=self.bb,
             input_types=types[0],
@@ -181,7 +276,7 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM ha
         )
 
 
-def _empty_shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
+def _empty_shapes(graph: FlatGraph) -> dict[str, list[int]]:
     """The inputs without elements: TVM's importer takes a dimension of 0 for an unknown one."""
     shapes = {
         value.name: [
@@ -210,26 +305,6 @@ def _source_nodes(graph: onnx.GraphProto) -> list[SourceNode]:
             constants.update(node.output)
         nodes.append(SourceNode(node_name(node), node.op_type, node.output[0], is_constant))
     return nodes
-
-
-def _to_relax(
-    model: ModelProto, types: dict[str, int], path: Path
-) -> tuple[tvm.IRModule, tuple[SourceNode, ...]]:
-    importer = _Importer(onnx_file.opsets(model), types, _empty_shapes(model.graph))
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            module = importer.from_onnx(model.graph, onnx_file.opset(model))
-    except Exception as error:  # TVM's converters raise every kind
-        index = importer.current_node
-        if not 0 <= index < len(importer.nodes):
-            raise ModelError(f"the model cannot be imported: {error}", where=str(path)) from error
-        node = importer.nodes[index]
-        raise UnsupportedError(
-            f"operator {node.op_type} cannot be imported: {_first_line(error)}",
-            where=f"{path}, node '{node.name}'",
-        ) from error
-    return module, tuple(importer.nodes)
 
 
 def _check_static(module: tvm.IRModule, path: Path) -> None:
