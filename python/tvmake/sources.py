@@ -7,7 +7,7 @@ from tvmake.paths import PACKAGE_DIR
 # What never changes a compiled artifact: the faces and the tools around the compiler.
 _NOT_COMPILER = {
     *("__main__.py", "cli.py", "doctor.py", "dump.py", "render.py", "report.py", "sources.py"),
-    *("verify.py", "reference.py", "paths.py", "sbom.py", "new.py", "render_wheel.py"),
+    *("verify.py", "paths.py", "sbom.py", "new.py", "render_wheel.py"),
 }
 
 
@@ -17,5 +17,5 @@ def compiler_sources() -> list[str]:
         str(path)
         for path in PACKAGE_DIR.rglob("*.py")
         if not (path.name in _NOT_COMPILER and path.parent == PACKAGE_DIR)
-        and "_data" not in path.relative_to(PACKAGE_DIR).parts
+        and path.relative_to(PACKAGE_DIR).parts[0] not in ("_data", "reference")
     )

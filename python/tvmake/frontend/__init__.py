@@ -16,7 +16,19 @@ def _read_onnx(spec: ModelSpec) -> ImportedModel:
     return import_onnx(spec)
 
 
-_READERS: dict[str, Callable[[ModelSpec], ImportedModel]] = {".onnx": _read_onnx}
+def _read_pt2(spec: ModelSpec) -> ImportedModel:
+    from .pt2_program import require_torch
+
+    require_torch(spec.model)
+    from .pytorch import import_pt2
+
+    return import_pt2(spec)
+
+
+_READERS: dict[str, Callable[[ModelSpec], ImportedModel]] = {
+    ".onnx": _read_onnx,
+    ".pt2": _read_pt2,
+}
 
 
 def import_model(spec: ModelSpec) -> ImportedModel:

@@ -6,7 +6,17 @@ the default domain are called `domain.Operator`. A converter returns None to lea
 
 from __future__ import annotations
 
-from . import arithmetic, casts, indexing, quantized, recurrent, resize
+from . import (
+    arithmetic,
+    casts,
+    indexing,
+    ml,
+    ml_trees,
+    quantized,
+    recurrent,
+    resize,
+    sorting,
+)
 from .operator import Converter, Operator, qualified_name
 from .stored import convert as convert_stored
 
@@ -19,4 +29,7 @@ CONVERTERS: dict[str, Converter] = {
     **quantized.CONVERTERS,
     **recurrent.CONVERTERS,
     **resize.CONVERTERS,
+    **ml.CONVERTERS,
+    **ml_trees.CONVERTERS,
+    **sorting.CONVERTERS,
 }

@@ -1,0 +1,193 @@
+"""PyTorch to Relax: TVM's importer of exported programs, told where each value comes from."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tvm
+from torch import fx
+from tvm import relax
+from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
+
+from tvmake.errors import ModelError, SpecError, UnsupportedError, nearest
+from tvmake.spec import ModelSpec
+
+from . import pt2_program
+from .imported import ImportedModel, SourceNode, variable_name
+from .naming import rename_results
+from .pt2_program import Program
+from .torch_ops import CONVERTERS
+
+if TYPE_CHECKING:
+    pass
+
+
+def import_pt2(spec: ModelSpec) -> ImportedModel:
+    """Read a .pt2 file into Relax, with the shapes that the spec asks for.
+
+    Raises:
+        ModelError, SpecError, UnsupportedError: see `pt2_program` and `frontend.import_model`.
+    """
+    import torch
+
+    path = spec.model
+    program = pt2_program.read(path, spec.inputs)
+    outputs = dict(_keep_outputs(program, spec.outputs, path))
+    module, nodes = _to_relax(program, outputs, path)
+    return ImportedModel(
+        module=module,
+        inputs=program.inputs,
+        outputs=tuple(outputs),
+        nodes=nodes,
+        files=(str(path),),
+        details={"format": "pt2", "producer": f"pytorch {torch.__version__}"},
+    )
+
+
+def unsupported_operators(program: Program) -> dict[str, list[str]]:
+    """The operators that cannot be compiled, each with the names of its nodes."""
+    known = _Importer({}).convert_map
+    found: dict[str, list[str]] = {}
+    for node in _calls(program):
+        if _overload(node) not in known:
+            found.setdefault(operator_name(node), []).append(node_name(node))
+    return found
+
+
+def operator_name(node: fx.Node) -> str:
+    """The operator as PyTorch calls it, without its overload: aten.convolution."""
+    return str(node.target).removesuffix(".default")
+
+
+def _overload(node: fx.Node) -> str:
+    return str(getattr(node.target, "__name__", node.target))
+
+
+def node_name(node: fx.Node) -> str:
+    """The node's name, behind the module of the model that it belongs to."""
+    modules = list((node.meta.get("nn_module_stack") or {}).values())
+    module = str(modules[-1][0]) if modules else ""
+    return f"{module}/{node.name}" if module else str(node.name)
+
+
+class _Importer(ExportedProgramImporter):  # type: ignore[misc] # TVM has no types
+    """TVM's importer, which knows the node at hand and keeps every node's result.
+
+    Attributes:
+        current: the node being converted.
+        results: the value of each node.
+    """
+
+    def __init__(self, outputs: dict[str, fx.Node]) -> None:
+        super().__init__()
+        self.current: fx.Node | None = None
+        self.results: dict[fx.Node, relax.Expr] = {}
+        self._output_nodes = list(outputs.values())
+        self.update_convert_map({name: self._own(name) for name in CONVERTERS})
+        for name, converter in list(self.convert_map.items()):
+            self.convert_map[name] = self._tracked(converter)
+
+    def _tracked(self, converter: Callable[..., Any]) -> Callable[..., Any]:
+        def convert(node: fx.Node, *rest: Any) -> Any:
+            self.current = node
+            return converter(node, *rest)
+
+        return convert
+
+    def _translate_fx_graph(self, graph_module: Any, nodes: Any, *rest: Any) -> Any:
+        is_main = not self.results
+        result = super()._translate_fx_graph(graph_module, nodes, *rest)
+        if is_main:
+            self.results = dict(self.env)
+            result = tuple(self.env[node] for node in self._output_nodes)
+        return result
+
+    def _own(self, name: str) -> Callable[[fx.Node], Any]:
+        def convert(node: fx.Node) -> Any:
+            arguments = self._retrieve_args(node.args)
+            return CONVERTERS[name](self.block_builder, *arguments, **node.kwargs)
+
+        return convert
+
+
+def _calls(program: Program) -> list[fx.Node]:
+    return [node for node in program.exported.graph.nodes if node.op == "call_function"]
+
+
+def _keep_outputs(
+    program: Program, names: Sequence[str], path: Path
+) -> tuple[tuple[str, fx.Node], ...]:
+    if not names:
+        return program.outputs
+    known = {node.name: node for node in _calls(program) if pt2_program.is_tensor(node)}
+    known |= dict(program.outputs)
+    for name in names:
+        if name not in known:
+            match = nearest(name, known)
+            raise SpecError(
+                f"OUTPUTS names '{name}', which is no tensor of the program",
+                where=str(path),
+                expected="an output (" + ", ".join(n for n, _ in program.outputs) + ") or a node's "
+                "result",
+                fix=f"did you mean '{match}'?" if match else None,
+            )
+    return tuple((name, known[name]) for name in names)
+
+
+def _source_nodes(program: Program, outputs: dict[str, fx.Node]) -> tuple[SourceNode, ...]:
+    names = {node: name for name, node in program.outputs} | {
+        n: name for name, n in outputs.items()
+    }
+    varying = set(program.exported.graph_signature.user_inputs)
+    nodes = []
+    for node in _calls(program):
+        is_constant = varying.isdisjoint(source.name for source in node.all_input_nodes)
+        if not is_constant:
+            varying.add(node.name)
+        output = names.get(node, node.name) if pt2_program.is_tensor(node) else ""
+        nodes.append(SourceNode(node_name(node), operator_name(node), output, is_constant))
+    return tuple(nodes)
+
+
+def _to_relax(
+    program: Program, outputs: dict[str, fx.Node], path: Path
+) -> tuple[tvm.IRModule, tuple[SourceNode, ...]]:
+    unsupported = unsupported_operators(program)
+    if unsupported:
+        listing = "; ".join(
+            f"{operator} (node{'s' if len(names) > 1 else ''} {', '.join(names)})"
+            for operator, names in sorted(unsupported.items())
+        )
+        raise UnsupportedError(
+            f"the model uses operators that tvmake does not support: {listing}",
+            where=str(path),
+            fix="replace them in the model, or export it to ONNX with torch.onnx.export()",
+        )
+    importer = _Importer(outputs)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            module = importer.from_exported_program(program.exported, False, False, False, None)
+    except Exception as error:  # TVM's converters raise every kind
+        node = importer.current
+        if node is None:
+            raise ModelError(f"the model cannot be imported: {error}", where=str(path)) from error
+        raise UnsupportedError(
+            f"operator {operator_name(node)} cannot be imported: {_last_line(error)}",
+            where=f"{path}, node '{node_name(node)}'",
+            fix="replace it in the model, or export it to ONNX with torch.onnx.export()",
+        ) from error
+    names = [
+        (importer.results[node], variable_name(index)) for index, node in enumerate(_calls(program))
+    ]
+    return rename_results(module, names), _source_nodes(program, outputs)
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

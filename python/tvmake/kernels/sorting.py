@@ -1,0 +1,86 @@
+"""Sorting along the last axis, as a tensor expression."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tvm import te, tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T  # noqa: N812 - TVM's own name for it
+
+
+def top_k(data: te.Tensor, count: int, *, largest: bool, index_dtype: str) -> list[te.Tensor]:
+    """The first `count` elements of each row in sorted order.
+
+    Merge sort of positions, from runs of one element upwards: equal elements keep their order.
+
+    Args:
+        data: [rows, n].
+        count: how many elements of each row to give, at most n.
+        largest: from the largest downwards; else from the smallest upwards.
+        index_dtype: element type of the positions.
+
+    Returns:
+        The elements, their positions, both [rows, count], and scratch memory.
+    """
+    rows, size = (int(dim) for dim in data.shape)
+    out = [
+        tirx.decl_buffer((rows, count), data.dtype, "values", layout=None),
+        tirx.decl_buffer((rows, count), index_dtype, "positions", layout=None),
+        tirx.decl_buffer((rows, 2, size), "int32", "order", layout=None),
+    ]
+    result = te.extern(
+        [buffer.shape for buffer in out],
+        [data],
+        lambda ins, outs: _merge_sort(ins[0], outs[0], outs[1], outs[2], largest=largest),
+        dtype=[buffer.dtype for buffer in out],
+        out_buffers=out,
+        name="top_k",
+    )
+    return list(result)
+
+
+def _merge_sort(data: Any, values: Any, positions: Any, order: Any, *, largest: bool) -> tirx.Stmt:
+    rows, size = (int(dim) for dim in data.shape)
+    count = int(values.shape[1])
+    passes = math.ceil(math.log2(size)) if size > 1 else 0
+
+    def before(row: Any, second: Any, first: Any) -> Any:
+        """Whether the element of the second run comes before that of the first."""
+        x, y = data[row, second], data[row, first]
+        return x > y if largest else x < y
+
+    with IRBuilder() as builder, T.serial(0, rows) as row:
+        with T.serial(0, size) as i:
+            T.buffer_store(order, tirx.Cast("int32", i), [row, 0, i])
+        left = T.alloc_buffer((1,), "int32", scope="local")
+        right = T.alloc_buffer((1,), "int32", scope="local")
+        for step in range(passes):
+            source, target, width = step % 2, 1 - step % 2, 1 << step
+            with T.serial(0, size) as i:
+                middle = (i // (2 * width)) * (2 * width) + width
+                end = tirx.min(middle + width, size)
+                with T.If(i % (2 * width) == 0), T.Then():
+                    T.buffer_store(left, i, [0])
+                    T.buffer_store(right, tirx.min(middle, size), [0])
+                # Both sides are read, so that what lies beyond a run is replaced by its last.
+                first = order[row, source, tirx.min(left[0], tirx.min(middle, size) - 1)]
+                second = order[row, source, tirx.min(right[0], size - 1)]
+                use_right = tirx.all(
+                    right[0] < end,
+                    tirx.any(left[0] >= tirx.min(middle, size), before(row, second, first)),
+                )
+                with T.If(use_right):
+                    with T.Then():
+                        T.buffer_store(order, second, [row, target, i])
+                        T.buffer_store(right, right[0] + 1, [0])
+                    with T.Else():
+                        T.buffer_store(order, first, [row, target, i])
+                        T.buffer_store(left, left[0] + 1, [0])
+        with T.serial(0, count) as i:
+            place = order[row, passes % 2, i]
+            T.buffer_store(values, data[row, place], [row, i])
+            T.buffer_store(positions, tirx.Cast(str(positions.dtype), place), [row, i])
+    statement: tirx.Stmt = builder.get()
+    return statement
