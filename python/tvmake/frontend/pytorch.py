@@ -149,8 +149,11 @@ def _source_nodes(program: Program, outputs: dict[str, fx.Node]) -> tuple[Source
         is_constant = varying.isdisjoint(source.name for source in node.all_input_nodes)
         if not is_constant:
             varying.add(node.name)
-        output = names.get(node, node.name) if pt2_program.is_tensor(node) else ""
-        nodes.append(SourceNode(node_name(node), operator_name(node), output, is_constant))
+        nodes.append(
+            SourceNode(
+                node_name(node), operator_name(node), names.get(node, node.name), is_constant
+            )
+        )
     return tuple(nodes)
 
 

@@ -106,4 +106,6 @@ def divisors(extent: int, limit: int) -> list[int]:
 
 def divisor(extent: int, limit: int) -> int:
     """The largest divisor of a loop's extent up to a limit: no remainder loop, no predicate."""
+    if not extent:
+        raise ValueError("the loop is empty")
     return divisors(extent, limit)[-1]
