@@ -226,6 +226,39 @@ def data_movement(cases: Cases) -> None:
         cases.add("Expand", f"{x} {cases.weight(values=np.array([3, a, b, c], integers))}")
 
 
+def written_out(cases: Cases) -> None:
+    """Activation functions as exporters write them, and chains of shapes."""
+    a, b = cases.pick((2, 5, 16)), cases.pick((3, 8, 33))
+    x = cases.input(a, b)
+    kind = cases.pick(range(4))
+
+    def constant(value: float) -> str:
+        return cases.weight(values=np.array(value, "float32"))
+
+    def binary(op_type: str, left: str, right: str) -> str:
+        return cases.add(op_type, f"{left} {right}", keep=False)
+
+    if kind < 2:  # GELU by the error function, in two orders
+        scaled = binary("Div", x, constant(np.sqrt(2)))
+        gate = binary("Add", cases.add("Erf", scaled, keep=False), constant(1))
+        parts = [(x, constant(0.5)), gate] if kind else [(gate, constant(0.5)), x]
+        cases.add("Mul", f"{binary('Mul', *parts[0])} {parts[1]}")
+    elif kind == 2:  # by the hyperbolic tangent
+        cube = cases.add("Pow", f"{x} {constant(3)}", keep=False)
+        inner = binary("Add", x, binary("Mul", cube, constant(0.044715)))
+        scaled = binary("Mul", inner, constant(np.sqrt(2 / np.pi)))
+        gate = binary("Add", cases.add("Tanh", scaled, keep=False), constant(1))
+        cases.add("Mul", f"{binary('Mul', x, constant(0.5))} {gate}")
+    else:
+        moved = cases.add("Transpose", cases.input(a, b, 3), keep=False, perm=[2, 0, 1])
+        shape = cases.weight(values=np.array([3, b * a], "int64"))
+        again = cases.weight(values=np.array([3, b, a], "int64"))
+        value = cases.add("Reshape", f"{moved} {shape}", keep=False)
+        value = cases.add("Reshape", f"{value} {again}", keep=False)
+        value = cases.add("Transpose", value, keep=False, perm=[1, 2, 0])
+        cases.add("Transpose", value, perm=[2, 0, 1])
+
+
 def tile(cases: Cases) -> None:
     """Tile loops are what LLVM's loop vectorizer gets wrong with AVX-512."""
     shape = [cases.pick((2, 3, 4, 5)) for _ in range(4)]
@@ -246,6 +279,7 @@ KERNELS: tuple[Callable[[Cases], None], ...] = (
     reduction,
     elementwise_chain,
     data_movement,
+    written_out,
     tile,
 )
 

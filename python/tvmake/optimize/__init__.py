@@ -8,10 +8,12 @@ import tvm
 from tvm import relax
 
 from tvmake.frontend.imported import ImportedModel
+from tvmake.optimize.activations import recognize_activations
 from tvmake.optimize.dense import fuse_dense
 from tvmake.optimize.fold import fold_batch_norm
 from tvmake.optimize.layout import block_layouts
 from tvmake.optimize.provenance import Provenance, trace_groups
+from tvmake.optimize.simplify import simplify_shapes
 from tvmake.schedule.cpu import CpuModel
 
 _transform = relax.transform
@@ -46,7 +48,9 @@ def optimize(model: ImportedModel, target: tvm.target.Target, cpu: CpuModel) -> 
             _transform.CanonicalizeBindings(),
             _transform.DeadCodeElimination(["main"]),
         )
+        module = recognize_activations(module)
         module = fuse_dense(module, cpu)
+        module = simplify_shapes(module)
         module = block_layouts(module, cpu)
         module = _sequence(
             module,

@@ -84,6 +84,11 @@ def operator(call: relax.Call) -> str:
     return str(call.op.name) if isinstance(call.op, tvm.ir.Op) else ""
 
 
+def call_name(expression: relax.Expr) -> str:
+    """The name of the operator that an expression calls; empty if it is no call."""
+    return operator(expression) if isinstance(expression, relax.Call) else ""
+
+
 def shape(expression: relax.Expr) -> tuple[int, ...]:
     """The shape of a tensor; empty for what is none."""
     kind = expression.ty
