@@ -38,7 +38,7 @@ function(tvmake_add_harness executable)
   add_dependencies(${executable} ${ARG_MODEL}_tvmake)
   set_target_properties(
     ${executable}
-    PROPERTIES CXX_STANDARD 20 CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF
+    PROPERTIES CXX_STANDARD 20 CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF CXX_SCAN_FOR_MODULES OFF
   )
   target_link_libraries(${executable} PRIVATE ${ARG_MODEL} tvmake::harness)
   tvmake_copy_weights(${executable} ${ARG_MODEL})

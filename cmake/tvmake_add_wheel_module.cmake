@@ -51,6 +51,7 @@ function(tvmake_add_wheel_module module)
   set(python_files "${rendered}")
   list(FILTER python_files EXCLUDE REGEX "\\.cpp$")
 
+  set(CMAKE_CXX_SCAN_FOR_MODULES OFF) # there are none, and not every compiler comes with the scanner
   cmake_language(
     CALL nanobind_add_module
     ${target}
@@ -73,6 +74,7 @@ function(tvmake_add_wheel_module module)
   _tvmake_root(root)
   target_include_directories(${target} SYSTEM PRIVATE "${root}/cpp/python")
   target_link_libraries(${target} PRIVATE ${ARG_MODEL})
+  _tvmake_name_module(${target})
   _tvmake_limit_module_exports(${target} "${folder}")
   _tvmake_install_module()
 endfunction()
@@ -124,7 +126,9 @@ macro(_tvmake_install_module)
   _tvmake_add_bill_of_materials("${who}" ${ARG_MODEL} "${ARG_VERSION}" "${ARG_LICENSE}" nanobind)
   if(SKBUILD_METADATA_DIR)
     install(
-      FILES "${model_folder}/sbom/${ARG_MODEL}.cdx.json"
+      FILES
+        "${model_folder}/sbom/${ARG_MODEL}.cdx.json"
+        "${model_folder}/sbom/${ARG_MODEL}.spdx.json"
       DESTINATION "${SKBUILD_METADATA_DIR}/sboms"
     )
     install(

@@ -16,8 +16,8 @@
 #   lib/cmake/<model>/             find_package(<model>) gives the target <model>::<model>, and refuses a
 #                                  build for another architecture, C library or float ABI
 #   lib/pkgconfig/<model>.pc       the same for pkg-config
-#   share/<model>/                 manifest.json: where the model came from; <model>.cdx.json: the bill of
-#                                  materials (CycloneDX); licenses/
+#   share/<model>/                 manifest.json: where the model came from; <model>.cdx.json and
+#                                  <model>.spdx.json: the bill of materials (CycloneDX, SPDX); licenses/
 #   <model>.weights.bin            with WEIGHTS FILE: in lib/ beside a shared library; in share/<model>/ with
 #                                  a static one, to be copied beside the program; the package says where in
 #                                  <model>_WEIGHTS_FILE
@@ -151,7 +151,10 @@ endmacro()
 macro(_tvmake_install_provenance)
   _tvmake_add_bill_of_materials("${who}" ${model} "${ARG_VERSION}" "${ARG_LICENSE}")
   install(
-    FILES "${folder}/manifest.json" "${folder}/sbom/${model}.cdx.json"
+    FILES
+      "${folder}/manifest.json"
+      "${folder}/sbom/${model}.cdx.json"
+      "${folder}/sbom/${model}.spdx.json"
     DESTINATION "${datadir}"
     COMPONENT ${ARG_COMPONENT}
   )

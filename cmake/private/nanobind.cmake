@@ -28,6 +28,7 @@ macro(_tvmake_find_nanobind who)
       FIX "pip install 'cmake>=3.26', or leave out wheel.py-api"
     )
   endif()
+  _tvmake_check_python_headers("${who}")
   if(NOT COMMAND nanobind_add_module)
     _tvmake_nanobind_dir("${who}" nanobind_DIR)
     find_package(nanobind CONFIG REQUIRED NO_DEFAULT_PATH)
@@ -53,6 +54,45 @@ function(_tvmake_nanobind_dir who out)
     )
   endif()
   set(${out} "${folder}" PARENT_SCOPE)
+endfunction()
+
+# Python's headers know the sizes of one architecture's types; scikit-build-core names those of the Python
+# that it runs in.
+function(_tvmake_check_python_headers who)
+  if(NOT CMAKE_CROSSCOMPILING)
+    return()
+  endif()
+  include(CheckCXXSourceCompiles)
+  _tvmake_target_triple(triple)
+  set(CMAKE_REQUIRED_INCLUDES ${Python_INCLUDE_DIRS})
+  set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+  string(MAKE_C_IDENTIFIER "TVMAKE_PYTHON_HEADERS_${Python_INCLUDE_DIRS}" result)
+  check_cxx_source_compiles(
+    "#include <Python.h>
+    static_assert(SIZEOF_VOID_P == sizeof(void*) && SIZEOF_LONG == sizeof(long));
+    int main() { return 0; }"
+    ${result}
+  )
+  if(NOT ${result})
+    _tvmake_fail(
+      "${who}"
+      "Python's headers in '${Python_INCLUDE_DIRS}' are not for ${triple}"
+      EXPECTED "the headers of Python ${Python_VERSION} for the target"
+      FIX
+        "unpack the target's Python (on Debian `apt-get download libpython3-dev:<architecture>`) and set Python_INCLUDE_DIR to its folder with Python.h"
+    )
+  endif()
+endfunction()
+
+# The module's file name says for what it is; in a cross build Python tells the name of the host's modules.
+function(_tvmake_name_module target)
+  get_target_property(suffix ${target} SUFFIX)
+  if(CMAKE_CROSSCOMPILING AND suffix MATCHES "^\\.(cpython-[0-9]+t?)-[^.]+\\.so$")
+    set(python "${CMAKE_MATCH_1}")
+    _tvmake_target_triple(triple)
+    string(REGEX REPLACE "^armv[0-9a-z]*-" "arm-" triple "${triple}")
+    set_property(TARGET ${target} PROPERTY SUFFIX ".${python}-${triple}.so")
+  endif()
 endfunction()
 
 # A module exports the function that Python calls to load it, and nothing else.

@@ -1,6 +1,6 @@
 # Rules for what goes with a compiled model's files: the bill of materials and the licences' texts.
 
-# Add the rule that writes <model>.cdx.json and licenses/ into the model's folder sbom/, as part of a full
+# Add the rule that writes <model>.cdx.json, <model>.spdx.json and licenses/ into the model's folder sbom/, as part of a full
 # build. ARGN: further packages whose code is inside.
 function(_tvmake_add_bill_of_materials who model version license)
   if(TARGET ${model}_sbom)

@@ -1,4 +1,4 @@
-"""What goes with a compiled model: its bill of materials (CycloneDX) and the licences' texts.
+"""What goes with a compiled model: its bill of materials and the licences' texts.
 
 Both follow from the manifest and from the installed packages alone: same input, same bytes.
 """
@@ -17,6 +17,7 @@ from .emit import files
 from .errors import TvmakeError
 from .manifest import Manifest, parse_manifest
 from .paths import PACKAGE_DIR, data_dir
+from .sbom_spdx import spdx_document
 
 if typing.TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,15 +63,15 @@ class Product:
 
 def plan(product: Product) -> dict[str, list[str]]:
     """What writing them makes, relative to the output folder, and depends on."""
-    sources = ("sbom.py", "manifest.py", "errors.py", "emit/files.py")
+    sources = ("sbom.py", "sbom_spdx.py", "manifest.py", "errors.py", "emit/files.py")
     return {
-        "outputs": [f"{product.name}.cdx.json", "licenses/NOTICE"],
+        "outputs": [f"{product.name}.cdx.json", f"{product.name}.spdx.json", "licenses/NOTICE"],
         "depends": [str(PACKAGE_DIR / file) for file in sources],
     }
 
 
 def write(manifest_path: Path, product: Product, output_dir: Path) -> None:
-    """Write `<name>.cdx.json` and the folder `licenses` into a folder.
+    """Write `<name>.cdx.json`, `<name>.spdx.json` and the folder `licenses` into a folder.
 
     Raises:
         ArtifactError: if the manifest is damaged.
@@ -85,8 +86,10 @@ def write(manifest_path: Path, product: Product, output_dir: Path) -> None:
             )
     for name, text in _license_texts(("apache-tvm", "apache-tvm-ffi", *product.packages)).items():
         files.write(output_dir / "licenses" / name, text)
-    text = json.dumps(bill_of_materials(manifest, product), indent=1, ensure_ascii=True)
-    files.write(output_dir / f"{product.name}.cdx.json", f"{text}\n")
+    bill = bill_of_materials(manifest, product)
+    for kind, document in (("cdx", bill), ("spdx", spdx_document(bill))):
+        text = json.dumps(document, indent=1, ensure_ascii=True)
+        files.write(output_dir / f"{product.name}.{kind}.json", f"{text}\n")
 
 
 def bill_of_materials(manifest: Manifest, product: Product) -> dict[str, Any]:

@@ -76,18 +76,19 @@ def own_python() -> str:
     return f"-DTVMAKE_PYTHON={sys.executable}"
 
 
-def empty_environment(folder: Path) -> Path:
-    """A new virtual environment; its Python."""
-    check(sys.executable, "-m", "venv", folder)
+def empty_environment(folder: Path, python: Path | str = sys.executable) -> Path:
+    """A new virtual environment without pip; its Python."""
+    check(python, "-m", "venv", "--without-pip", folder)
     return folder / "bin" / "python"
 
 
 def pip(
     python: Path | str, *arguments: str | Path, environment: dict[str, str] | None = None
 ) -> str:
-    """Run pip."""
+    """Run pip for a Python, which need not have it."""
     quiet = ("--disable-pip-version-check", "--no-input")
-    return check(python, "-m", "pip", *arguments, *quiet, environment=environment)
+    command = (sys.executable, "-m", "pip", "--python", python, *arguments, *quiet)
+    return check(*command, environment=environment)
 
 
 def copy_repository(folder: Path) -> Path:

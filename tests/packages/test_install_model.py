@@ -10,6 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from spdx_tools.spdx.parser.parse_anything import parse_file
+from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from packages.support import (
     DIGITS,
@@ -203,6 +207,22 @@ def test_provenance(prefix: Path) -> None:
     assert (licenses / "digits_static" / "MODEL_LICENSE").is_file()
 
 
+def test_bills_of_materials_keep_to_the_schemas(prefix: Path) -> None:
+    """As the projects that publish the formats check them."""
+    share = prefix / "share" / "digits_static"
+    text = (share / "digits_static.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    document = parse_file(str(share / "digits_static.spdx.json"))
+    assert validate_full_spdx_document(document, "SPDX-2.3") == []
+    licenses = {package.name: str(package.license_declared) for package in document.packages}
+    assert (licenses["digits_static"], licenses["apache-tvm"]) == ("MIT", "Apache-2.0")
+    related = {
+        (relation.spdx_element_id, relation.relationship_type.name)
+        for relation in document.relationships
+    }
+    assert ("SPDXRef-kernels", "GENERATED_FROM") in related
+
+
 def test_bill_of_materials_is_reproducible(prefix: Path, tmp_path: Path) -> None:
     manifest = prefix / "share" / "digits_static" / "manifest.json"
     bills = []
@@ -212,7 +232,7 @@ def test_bill_of_materials_is_reproducible(prefix: Path, tmp_path: Path) -> None
         arguments = ("--manifest", folder / "manifest.json", "-o", folder, "--name", "digits")
         command = (sys.executable, "-m", "tvmake", "sbom", *arguments)
         check(*command, environment={"PYTHONPATH": str(REPO / "python")})
-        bills.append((folder / "digits.cdx.json").read_bytes())
+        bills.append([(folder / f"digits.{kind}.json").read_bytes() for kind in ("cdx", "spdx")])
     assert bills[0] == bills[1]
 
 

@@ -1,18 +1,22 @@
-"""A model as a wheel: built in isolation, run where there is nothing but NumPy."""
+"""A model as a wheel: with the stable ABI and without, run where there is nothing but NumPy."""
 
 from __future__ import annotations
 
 import ast
 import json
+import os
+import re
 import shutil
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
+from packages.debian_python import VERSION, compile_all, debian_python
 from packages.support import (
     DIGITS,
     REPO,
@@ -29,31 +33,61 @@ MEGABYTE = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def wheel(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of examples/wheel, which pip built in an environment of its own."""
-    folder = tmp_path_factory.mktemp("wheel")
+def newer(cache: Path) -> Path:
+    """A Python with the stable ABI: 3.12 or later."""
+    return debian_python("amd64", cache)
+
+
+@pytest.fixture(scope="module")
+def builder(newer: Path, wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python of that version that can build model wheels; another one runs tvmake's compiler."""
+    python = empty_environment(tmp_path_factory.mktemp("builder") / "venv", newer)
+    # CMake: 3.26 is the first that finds the stable ABI, Debian 12 has 3.25.
+    tools = ("scikit-build-core>=1.0,<2", "cmake>=3.26", "ninja", "pyelftools")
+    pip(python, "install", "-q", *tools)
+    pip(python, "install", "-q", "--no-deps", *wheelhouse.iterdir())
+    return python
+
+
+def build_wheel(builder: Path, folder: Path, *options: str) -> Path:
+    """The wheel of examples/wheel."""
     shutil.copytree(REPO / "examples" / "wheel", folder / "source")
-    found = {"PIP_FIND_LINKS": str(wheelhouse)}
-    options = ("wheel", "--no-deps", "-w", folder / "dist", folder / "source")
-    pip(sys.executable, *options, environment=found)
+    settings = [f"--config-settings=cmake.define.{option}" for option in options]
+    settings += [f"--config-settings=cmake.define.{own_python().removeprefix('-D')}"]
+    options = ("wheel", "--no-deps", "--no-build-isolation", *settings, "-w", str(folder / "dist"))
+    pip(builder, *options, folder / "source")
     (path,) = (folder / "dist").iterdir()
     return path
 
 
 @pytest.fixture(scope="module")
-def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(builder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One wheel for Python 3.12 and all later ones."""
+    return build_wheel(builder, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def python(newer: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment that holds the wheel and what it depends on."""
-    python = empty_environment(tmp_path_factory.mktemp("empty") / "venv")
+    python = empty_environment(tmp_path_factory.mktemp("empty") / "venv", newer)
     pip(python, "install", "-q", wheel)
     return python
+
+
+def auditwheel_tag(wheel: Path) -> str:
+    """The platform tag that auditwheel finds for a wheel, whatever its name says."""
+    said = check(sys.executable, "-m", "auditwheel", "show", wheel)
+    match = re.search(r'following platform tag:\s+"([^"]+)"', said)
+    assert match, said
+    return match[1]
 
 
 def test_wheel(wheel: Path) -> None:
     """Bound: 1.5 MB."""
     assert wheel.stat().st_size <= 1.5 * MEGABYTE
-    assert wheel.name.startswith("digits-1.0.0-cp3")
-    tag = wheel.name.split("-")[3]
-    assert tag == ("abi3" if sys.version_info >= (3, 12) else wheel.name.split("-")[2])
+    assert wheel.name.startswith("digits-1.0.0-cp312-abi3-manylinux_2_")
+    assert wheel.stem.split("-")[-1] == auditwheel_tag(wheel)
+    assert f"Tag: cp312-abi3-{auditwheel_tag(wheel)}" in metadata_lines(wheel)
     names = zipfile.ZipFile(wheel).namelist()
     own = [name for name in names if name.startswith("digits/")]
     assert [name for name in own if "_native" not in name] == [
@@ -68,14 +102,94 @@ def test_wheel(wheel: Path) -> None:
         assert f"{information}/licenses/digits/{package}/LICENSE" in names
 
 
+def metadata_lines(wheel: Path) -> list[str]:
+    """The file WHEEL of a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
+        return archive.read(name).decode().splitlines()
+
+
+def test_module_keeps_to_the_stable_abi(wheel: Path) -> None:
+    """abi3audit compares each symbol with the versions that CPython promises it for."""
+    said = check(sys.executable, "-m", "abi3audit", "--strict", "--report", wheel)
+    report = json.loads(said[said.index("{") :])
+    ((module,),) = (entry["wheel"] for entry in report["specs"].values())
+    assert module["name"] == "_native.abi3.so"
+    result = module["result"]
+    assert (result["is_abi3"], result["baseline"], result["computed"]) == (True, "3.12", "3.12")
+
+
+@pytest.mark.slow
+def test_wheel_for_another_architecture(
+    builder: Path, cache: Path, wheelhouse: Path, tmp_path: Path
+) -> None:
+    """Cross built for 64-bit ARM and glibc 2.28; the module runs in that architecture's Python."""
+    del wheelhouse
+    toolchain = REPO / "toolchains" / "zig-aarch64-linux-gnu.2.28.cmake"
+    wheel = build_wheel(builder, tmp_path, f"CMAKE_TOOLCHAIN_FILE={toolchain}")
+    platform = wheel.stem.split("-")[-1]
+    assert platform in (
+        "manylinux_2_17_aarch64",
+        "manylinux_2_27_aarch64",
+        "manylinux_2_28_aarch64",
+    )
+    assert platform == auditwheel_tag(wheel)
+
+    site = tmp_path / "site"
+    only = (
+        "--only-binary=:all:",
+        f"--python-version={VERSION}",
+        "--platform=manylinux_2_28_aarch64",
+    )
+    older = ("--platform=manylinux_2_27_aarch64", "--platform=manylinux2014_aarch64")
+    # Without an interpreter of that architecture pip takes a wheel by its tags alone.
+    pip(sys.executable, "install", "-q", "--target", site, *only, *older, wheel)
+    compile_all(site, cache)
+    image = np.random.default_rng(0).random((1, 1, 8, 8), np.float32)
+    np.save(tmp_path / "x.npy", image)
+    program = (
+        "import platform, numpy, digits\n"
+        "assert platform.machine() == 'aarch64'\n"
+        "numpy.save('y.npy', digits.Model(num_threads=1).run(numpy.load('x.npy')))\n"
+    )
+    environment = {"PYTHONPATH": str(site), "OPENBLAS_NUM_THREADS": "1"}
+    python = debian_python("arm64", cache)
+    check(python, "-c", program, cwd=tmp_path, environment=environment)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), reference(image), rtol=1e-4, atol=1e-5)
+
+
+def reference(image: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Any:
+    """What onnxruntime makes of a picture."""
+    session = ort.InferenceSession(DIGITS / "digits.onnx", providers=["CPUExecutionProvider"])
+    return session.run(None, {"image": image})[0]
+
+
+def test_headers_of_another_architecture_are_told(builder: Path, tmp_path: Path) -> None:
+    """The Python that builds has 64 bits; its headers do for 64-bit ARM, but not for 32 bits."""
+    toolchain = REPO / "toolchains" / "armv7l-linux-gnueabihf.cmake"
+    shutil.copytree(REPO / "examples" / "wheel", tmp_path / "source")
+    include = builder.resolve().parents[1] / "include" / f"python{VERSION}"
+    result = cmake(
+        tmp_path / "source",
+        tmp_path / "build",
+        f"-DCMAKE_TOOLCHAIN_FILE={toolchain}",
+        f"-Dtvmake_DIR={REPO / 'cmake'}",
+        own_python(),
+        f"-DPython_EXECUTABLE={builder}",
+        f"-DPython_INCLUDE_DIR={include}",
+        "-DSKBUILD_PROJECT_NAME=digits",
+        "-DSKBUILD_PROJECT_VERSION=1.0.0",
+    )
+    result.fails(f"headers in '{include}' are not for armv7l-linux-gnueabihf", "Python_INCLUDE_DIR")
+
+
 def test_module_needs_and_exports_nothing_else(python: Path) -> None:
     (module,) = (python.parents[1] / "lib").glob("*/site-packages/digits/_native*.so")
     assert not needed(module)
     symbols = check("nm", "-D", "--defined-only", module).split("\n")
     assert [line.split()[-1] for line in symbols if line] == ["PyInit__native"]
-    listing = json.loads(check(python, "-m", "pip", "list", "--format=json"))
-    names = {entry["name"] for entry in listing}
-    assert names - {"pip", "setuptools", "wheel"} == {"digits", "numpy"}
+    listing = json.loads(pip(python, "list", "--format=json"))
+    assert {entry["name"] for entry in listing} == {"digits", "numpy"}
 
 
 def test_numbers(python: Path, tmp_path: Path) -> None:
@@ -87,8 +201,7 @@ def test_numbers(python: Path, tmp_path: Path) -> None:
         "numpy.save('y.npy', y)\n"
     )
     check(python, "-c", program, cwd=tmp_path)
-    session = ort.InferenceSession(DIGITS / "digits.onnx", providers=["CPUExecutionProvider"])
-    expected = session.run(None, {"image": image})[0]
+    expected = reference(image)
     result = np.load(tmp_path / "y.npy")
     assert (result.shape, result.dtype) == (expected.shape, expected.dtype)
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
@@ -249,7 +362,7 @@ def test_wrong_arguments(tmp_path: Path, model: str, module: str, message: str) 
     cmake(tmp_path, tmp_path / "build", own_python()).fails("tvmake_add_wheel_module", message)
 
 
-def test_wheel_that_lost_its_weights(tools: Path, tmp_path: Path) -> None:
+def test_wheel_that_lost_its_weights(tools: Path, wheelhouse: Path, tmp_path: Path) -> None:
     """A package with WEIGHTS FILE, made by `tvmake new` of a model with awkward names."""
     model = tmp_path / "awkward.onnx"
     check(sys.executable, Path(__file__).with_name("awkward_model.py"), model)
@@ -262,10 +375,16 @@ def test_wheel_that_lost_its_weights(tools: Path, tmp_path: Path) -> None:
     text = project.read_text().replace("MODEL awkward.onnx", "MODEL awkward.onnx WEIGHTS FILE")
     project.write_text(text)
 
+    # As a user builds it, in isolation, with a Python that may be older than the stable ABI.
     python = empty_environment(tmp_path / "venv")
-    options = ("wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path / "dist")
-    pip(tools, *options, tmp_path / "two-sums")
-    pip(python, "install", "-q", *(tmp_path / "dist").iterdir())
+    options = ("wheel", "-q", "--no-deps", "-w", tmp_path / "dist")
+    found = {"PIP_FIND_LINKS": f"{os.environ.get('PIP_FIND_LINKS', '')} {wheelhouse}".strip()}
+    pip(sys.executable, *options, tmp_path / "two-sums", environment=found)
+    (wheel,) = (tmp_path / "dist").iterdir()
+    _, _, version, abi, platform = wheel.stem.split("-")
+    assert abi == ("abi3" if sys.version_info >= (3, 12) else version)
+    assert platform == auditwheel_tag(wheel)
+    pip(python, "install", "-q", wheel)
     program = (
         "import numpy as np, two_sums\n"
         "a, b = np.ones((2, 4), np.float32), np.full((2, 4), 2, np.float32)\n"

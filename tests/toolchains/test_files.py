@@ -198,22 +198,32 @@ def test_contradiction_stops_the_configure_run(
     project.configure(*options).fails(*parts)
 
 
-def fake_ndk(folder: Path) -> Path:
-    """What of an NDK the toolchain files touch; compiles for the host."""
+# The compiler that the NDK's file would choose.
+CLANG = """
+set(CMAKE_SYSTEM_NAME Generic)
+set(CMAKE_C_COMPILER clang)
+set(CMAKE_CXX_COMPILER clang++)
+set(CMAKE_C_COMPILER_TARGET {triple})
+set(CMAKE_CXX_COMPILER_TARGET {triple})
+"""
+
+
+def fake_ndk(folder: Path, compiler: str = "") -> Path:
+    """What of an NDK the toolchain files touch; compiles for the host, or with that compiler."""
     file = folder / "build" / "cmake" / "android.toolchain.cmake"
     file.parent.mkdir(parents=True)
     file.write_text(
         'message(STATUS "NDK: ${ANDROID_ABI} ${ANDROID_PLATFORM} ${ANDROID_STL}")\n'
-        "set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)\n",
+        f"set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)\n{compiler}",
         encoding="utf-8",
     )
     return folder
 
 
-def android(project: Project, *options: str, ndk: str = "") -> Result:
+def android(project: Project, *options: str, ndk: str = "", abi: str = "x86_64") -> Result:
     environment = dict.fromkeys(("ANDROID_NDK_ROOT", "ANDROID_NDK"), "")
     return Project(project.folder, environment={**environment, "ANDROID_NDK_HOME": ndk}).configure(
-        toolchain("android-x86_64"), *options
+        toolchain(f"android-{abi}"), *options
     )
 
 
@@ -223,6 +233,21 @@ def test_android_wraps_the_ndk(project: Project, tmp_path: Path) -> None:
     assert "NDK: x86_64 android-24 c++_static" in text
     assert "mode BOTH" in text
     assert target(project)["triple"] == "x86_64-linux-android"
+
+
+@pytest.mark.parametrize(
+    ("abi", "triple"),
+    [("arm64-v8a", "aarch64-linux-android"), ("armeabi-v7a", "armv7a-linux-androideabi")],
+)
+def test_android_abi_decides_the_kernels(
+    project: Project, tmp_path: Path, abi: str, triple: str
+) -> None:
+    """With Clang in the NDK's place, which needs no C library as long as nothing is linked."""
+    project.write(MODEL)
+    ndk = fake_ndk(tmp_path / "ndk", CLANG.format(triple=f"{triple}24"))
+    text = android(project, CHECKED_BY_COMPILING, ndk=str(ndk), abi=abi).check()
+    assert f"NDK: {abi} android-24 c++_static" in text
+    assert target(project)["triple"] == triple
 
 
 def test_android_options_reach_the_ndk(project: Project, tmp_path: Path) -> None:
