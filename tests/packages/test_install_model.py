@@ -138,7 +138,8 @@ def test_pkg_config(prefix: Path, tmp_path: Path, name: str) -> None:
     search = {"PKG_CONFIG_PATH": str(prefix / "lib" / "pkgconfig")}
     assert check("pkg-config", "--modversion", name, environment=search).strip() == "1.2.0"
     flags = check("pkg-config", "--cflags", "--libs", name, environment=search).split()
-    check("cc", source, "-o", tmp_path / "program", *flags)
+    strict = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+    check("cc", *strict, source, "-o", tmp_path / "program", *flags)
     weights = check("pkg-config", "--variable=weights_file", name, environment=search).strip()
     if weights:
         shutil.copy(weights, tmp_path)

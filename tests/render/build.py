@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 CPP = Path(__file__).resolve().parents[2] / "cpp"
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
-C_COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
-CXX_COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)]
+C_COMPILERS = ("gcc", "clang")
+CXX_COMPILERS = ("g++", "clang++")
 
 
 def package(name: str) -> Path:

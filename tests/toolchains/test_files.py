@@ -67,14 +67,23 @@ def test_leaf_is_short_and_has_presets(file: Path) -> None:
         assert name in [preset["name"] for preset in presets[kind]]
 
 
-def test_missing_compiler_is_told(project: Project, tmp_path: Path) -> None:
-    project.write(PROGRAM)
-    bare = without(project, tmp_path / "bin", r"riscv64-linux-gnu-")
-    bare.configure(toolchain("riscv64-linux-gnu")).fails(
+MISSING = {
+    "riscv64-linux-gnu": [
         "the compiler riscv64-linux-gnu-gcc is not on the PATH",
         "apt-get install g++-riscv64-linux-gnu",
         "zig-riscv64-linux-gnu",
-    )
+    ],
+    "clang-aarch64-linux-gnu": ["clang is not on the PATH", "fix: apt-get install clang lld"],
+}
+
+
+@pytest.mark.parametrize(("name", "parts"), MISSING.items(), ids=MISSING.keys())
+def test_missing_compiler_is_told(
+    project: Project, tmp_path: Path, name: str, parts: list[str]
+) -> None:
+    project.write(PROGRAM)
+    bare = without(project, tmp_path / "bin", r"riscv64-linux-gnu-|clang")
+    bare.configure(toolchain(name)).fails(*parts)
 
 
 def test_missing_emulator_fails_the_tests_only(project: Project, tmp_path: Path) -> None:
