@@ -16,6 +16,7 @@ import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from .errors import TvmakeError
 
@@ -158,7 +159,9 @@ def _binary(name: str, elf: ELFFile) -> Binary:
     from elftools.elf.gnuversions import GNUVerNeedSection
 
     dynamic = elf.get_section_by_name(".dynamic")
-    tags = dynamic.iter_tags("DT_NEEDED") if isinstance(dynamic, DynamicSection) else ()
+    tags: Iterable[Any] = ()  # each has an attribute of its kind's name
+    if isinstance(dynamic, DynamicSection):
+        tags = dynamic.iter_tags("DT_NEEDED")
     versions: dict[str, Version] = {}
     needs = elf.get_section_by_name(".gnu.version_r")
     for _, entries in needs.iter_versions() if isinstance(needs, GNUVerNeedSection) else ():
