@@ -88,7 +88,9 @@ def pip(
     """Run pip for a Python, which need not have it."""
     quiet = ("--disable-pip-version-check", "--no-input")
     command = (sys.executable, "-m", "pip", "--python", python, *arguments, *quiet)
-    return check(*command, environment=environment)
+    # Each Python names the compiler that it was built with; so all share one runtime in the cache.
+    compilers = {"CC": "cc", "CXX": "c++"}
+    return check(*command, environment={**compilers, **(environment or {})})
 
 
 def copy_repository(folder: Path) -> Path:
