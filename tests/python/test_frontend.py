@@ -166,3 +166,10 @@ def test_constants_are_folded(tmp_path: Path) -> None:
     weights = {"shape": np.array([3], "int64")}
     path = save(tmp_path / "m.onnx", nodes, {"x": (3,)}, ["y"], weights)
     assert [source.op_type for source in import_model(spec(path)).nodes] == ["Mul"]
+
+
+def test_tensors_that_kernels_cannot_index(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.onnx", [node("Relu", "x", "y")], {"x": (1 << 16, 1 << 15)}, ["y"])
+    with pytest.raises(UnsupportedError, match="has the shape") as caught:
+        import_model(spec(path))
+    assert "at most 2147483647 elements" in str(caught.value)

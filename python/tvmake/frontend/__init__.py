@@ -38,6 +38,8 @@ def import_model(spec: ModelSpec) -> ImportedModel:
         ModelError: when the file is missing, damaged or of no known format.
         UnsupportedError: when the model uses what tvmake cannot compile.
     """
+    from .sizes import check_sizes
+
     if not spec.model.is_file():
         raise ModelError("the model file does not exist", where=str(spec.model))
     reader = _READERS.get(spec.model.suffix.lower())
@@ -47,4 +49,6 @@ def import_model(spec: ModelSpec) -> ImportedModel:
             where=str(spec.model),
             expected=" ".join(_READERS),
         )
-    return reader(spec)
+    model = reader(spec)
+    check_sizes(model.module, spec.model)
+    return model
