@@ -99,6 +99,7 @@ function(_tvmake_write_spec path target triple)
   _tvmake_json_array(preprocess ${ARG_PREPROCESS})
   _tvmake_json_string(executor "${ARG_EXECUTOR}")
   _tvmake_json_string(weights "${ARG_WEIGHTS}")
+  _tvmake_json_string(optimize "${ARG_OPTIMIZE}")
   _tvmake_json_string(namespace "${ARG_NAMESPACE}")
   _tvmake_json_string(triple "${triple}")
   _tvmake_json_string(cpu "${ARG_CPU}")
@@ -114,6 +115,7 @@ function(_tvmake_write_spec path target triple)
   \"preprocess\": ${preprocess},
   \"executor\": ${executor},
   \"weights\": ${weights},
+  \"optimize\": ${optimize},
   \"namespace\": ${namespace},
   \"target\": {\"triple\": ${triple}, \"cpu\": ${cpu}, \"features\": ${features}}
 }

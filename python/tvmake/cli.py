@@ -133,6 +133,7 @@ def compile_command(
         typer.Option(help="Take an input as an image: name=image(uint8, HWC, …). Repeatable."),
     ] = None,
     weights: Annotated[str, typer.Option(help="EMBED or FILE.")] = "EMBED",
+    optimize: Annotated[str, typer.Option(help="SPEED, SIZE or PRECISE.")] = "SPEED",
     spec: Annotated[
         Path | None, typer.Option(help="Read the request from this spec.json instead.")
     ] = None,
@@ -174,6 +175,7 @@ def compile_command(
             outputs=outputs or [],
             weights=weights,
             preprocess=preprocess or [],
+            optimize=optimize,
         )
     from tvmake.dump import Dump
 

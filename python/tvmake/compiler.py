@@ -66,7 +66,7 @@ def compile_model(spec: ModelSpec, dump: Dump | None = None) -> CompiledModel:
     target = resolve_target(spec.target)
     imported = take_images(import_model(spec), spec.preprocess)
     cpu = CpuModel.of(target)
-    optimized = optimize(imported, target.tvm_target(), cpu)
+    optimized = optimize(imported, target.tvm_target(), cpu, spec.optimize)
     kernels = _make_kernels(optimized, cpu)
     graph = build_graph(
         optimized.module["main"],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 EXECUTORS = ("graph",)
 WEIGHTS = ("EMBED", "FILE")
+GOALS = ("SPEED", "SIZE", "PRECISE")
 DTYPES = (
     *("float16", "float32", "float64"),
     *("int8", "int16", "int32", "int64"),
@@ -143,6 +144,7 @@ class ModelSpec:
     outputs: tuple[str, ...] = ()
     executor: str = "graph"
     weights: str = "EMBED"
+    optimize: str = "SPEED"
     namespace: str = field(default="")
     preprocess: tuple[Image, ...] = ()
 
@@ -155,6 +157,7 @@ class ModelSpec:
             raise SpecError("the target has no triple", expected="for example x86_64-linux-gnu")
         _check_choice("EXECUTOR", self.executor, EXECUTORS)
         _check_choice("WEIGHTS", self.weights, WEIGHTS)
+        _check_choice("OPTIMIZE", self.optimize, GOALS)
         names = [entry.name for entry in self.inputs] + [entry.name for entry in self.values]
         for name in names:
             if names.count(name) > 1:
@@ -174,6 +177,7 @@ class ModelSpec:
         outputs: Sequence[str],
         weights: str,
         preprocess: Sequence[str] = (),
+        optimize: str = "SPEED",
     ) -> ModelSpec:
         """A request from the command line. The name defaults to the file's."""
         return ModelSpec(
@@ -185,6 +189,7 @@ class ModelSpec:
             outputs=tuple(outputs),
             weights=weights,
             preprocess=tuple(map(Image.parse, preprocess)),
+            optimize=optimize,
         )
 
 
@@ -232,6 +237,7 @@ def _from_json(data: Any) -> ModelSpec:
         outputs=tuple(data.get("outputs", ())),
         executor=data.get("executor", "graph"),
         weights=data.get("weights", "EMBED"),
+        optimize=data.get("optimize", "SPEED"),
         namespace=data.get("namespace", ""),
         preprocess=tuple(map(Image.parse, data.get("preprocess", ()))),
     )

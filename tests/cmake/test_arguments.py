@@ -48,6 +48,10 @@ WRONG = {
         "tvmake_add_model(net MODEL dense.onnx RUNTIME EXTERN)",
         ["RUNTIME is 'EXTERN'", "STATIC or SHARED or EXTERNAL", "fix: RUNTIME EXTERNAL"],
     ),
+    "goal": (
+        "tvmake_add_model(net MODEL dense.onnx OPTIMIZE SPEEDY)",
+        ["OPTIMIZE is 'SPEEDY'", "expected: SPEED or SIZE or PRECISE", "fix: OPTIMIZE SPEED"],
+    ),
     "weights": (
         "tvmake_add_model(net MODEL dense.onnx WEIGHTS FILES)",
         ["WEIGHTS is 'FILES'", "expected: EMBED or FILE", "fix: WEIGHTS FILE"],

@@ -51,6 +51,7 @@ def test_good_spec(tmp_path: Path) -> None:
         ({"namespace": "a::"}, "not a valid C\\+\\+ identifier"),
         ({"executor": "grap"}, "EXECUTOR is 'grap'(.|\n)*did you mean 'graph'"),
         ({"weights": "FIL"}, "WEIGHTS is 'FIL'"),
+        ({"optimize": "SPED"}, "OPTIMIZE is 'SPED'"),
         ({"inputs": ["x=float32[1]", "x=float32[2]"]}, "more than once"),
         ({"target": {"triple": ""}}, "no triple"),
     ],

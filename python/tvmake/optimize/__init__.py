@@ -31,8 +31,18 @@ class OptimizedModel:
     groups: dict[str, Provenance]
 
 
-def optimize(model: ImportedModel, target: tvm.target.Target, cpu: CpuModel) -> OptimizedModel:
-    """Fold constants and batch norms, choose layouts, fuse operators into kernels."""
+def optimize(
+    model: ImportedModel, target: tvm.target.Target, cpu: CpuModel, goal: str = "SPEED"
+) -> OptimizedModel:
+    """Fold constants and batch norms, choose layouts, fuse operators into kernels.
+
+    Args:
+        model: as imported.
+        target: the machine, for TVM.
+        cpu: the machine, for layouts.
+        goal: "SPEED" allows algorithms that take more memory for weights, or round more, than the
+            plain ones; "SIZE" and "PRECISE" do not.
+    """
     with target:
         module = _sequence(
             model.module,
@@ -51,7 +61,7 @@ def optimize(model: ImportedModel, target: tvm.target.Target, cpu: CpuModel) -> 
         module = recognize_activations(module)
         module = fuse_dense(module, cpu)
         module = simplify_shapes(module)
-        module = block_layouts(module, cpu)
+        module = block_layouts(module, cpu, allow_winograd=goal == "SPEED")
         module = _sequence(
             module,
             _transform.CanonicalizeBindings(),

@@ -14,7 +14,7 @@ import tvm
 from tvm import relax
 
 from tvmake import constants
-from tvmake.optimize import blocked
+from tvmake.optimize import blocked, winograd
 from tvmake.optimize.blocked import Window
 
 if TYPE_CHECKING:
@@ -31,11 +31,14 @@ _ELEMENTWISE = (
     *("nn.relu", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.softplus"),
 )
 _SMALLEST_BLOCK = 4
+_OUT_ELEMENTWISE_FUSABLE = 4  # TVM's name for what takes elementwise operators after it
 
 
-def block_layouts(module: tvm.IRModule, cpu: CpuModel) -> tvm.IRModule:
+def block_layouts(
+    module: tvm.IRModule, cpu: CpuModel, *, allow_winograd: bool = True
+) -> tvm.IRModule:
     """Give float32 convolutions, and what lies between them, the layout [N, C/b, H, W, b]."""
-    return _Rewriter(module, cpu).run()
+    return _Rewriter(module, cpu, allow_winograd=allow_winograd).run()
 
 
 @dataclass
@@ -50,8 +53,10 @@ class _Value:
 class _Rewriter:
     """Builds the new main."""
 
-    def __init__(self, module: tvm.IRModule, cpu: CpuModel) -> None:
+    def __init__(self, module: tvm.IRModule, cpu: CpuModel, *, allow_winograd: bool) -> None:
         self.module = module
+        self.cpu = cpu
+        self.allow_winograd = allow_winograd
         self.lanes = cpu.lanes(32)
         self.builder = relax.BlockBuilder(module)
         self.values: dict[Any, _Value] = {}
@@ -178,12 +183,35 @@ class _Rewriter:
             return _Value(shape, None, {block: self._emit(operator, "depthwise", name, x, packed)})
         if outer == 1 or (groups > 1 and inner == 1):
             return None
+        tile = self._winograd_tile(window, weight.shape, groups, shape)
+        if tile and inner == outer:
+            packed = relax.const(winograd.pack(weight, tile, inner))
+            before, _, after = winograd.matrices(tile)
+            operands = (relax.const(m.astype("float32")) for m in (before, after))
+            moved = self.builder.call_te(
+                partial(winograd.convolution, window=window),
+                *(self._blocked(data, inner), packed, *operands),
+                primfunc_name_hint="conv2d_winograd",
+                primfunc_attrs={"op_pattern": _OUT_ELEMENTWISE_FUSABLE},
+            )
+            return _Value(shape, None, {outer: self.builder.emit(moved, name_hint=name)})
         inner = inner if inner > 1 else channels  # few input channels: all of them in one block
         packed = relax.const(blocked.pack_convolution(weight, inner, outer))
         constants.release(call.args[1])
         x = self._blocked(data, inner)
         operator = partial(blocked.convolution, window=window, groups=groups)
         return _Value(shape, None, {outer: self._emit(operator, "conv2d", name, x, packed)})
+
+    def _winograd_tile(
+        self, window: Window, weight: Sequence[int], groups: int, shape: Sequence[int]
+    ) -> int:
+        """The tile of Winograd's algorithm for a convolution, or 0 for the direct one."""
+        plain = window.strides == window.dilation == (1, 1) and tuple(weight[2:]) == (3, 3)
+        if not self.allow_winograd or not plain or groups > 1 or max(window.padding) > 2:
+            return 0
+        n, outputs, height, width = shape
+        layer = winograd.Layer(weight[1], outputs, n, height, width)
+        return winograd.choose(layer, self.cpu)
 
     def _pool(self, call: relax.Call, name: str) -> _Value | None:
         data, attrs = self._value(call.args[0]), call.attrs

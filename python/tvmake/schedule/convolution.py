@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvmake.schedule import loops
 from tvmake.schedule.fused import Fused, take_apart
+from tvmake.schedule.microkernel import share, sum_tile
 from tvmake.schedule.primitives import PARALLEL_WORK
 from tvmake.schedule.tiles import Part, Tile, choose_groups, choose_tile, extents, parts
 
@@ -21,7 +22,6 @@ CONVOLUTION = "convolution_blocked"
 PADDED = "padded"
 ANNOTATION = "tvmake.convolution"
 _TASKS = 8  # to keep a few cores evenly busy
-_UNROLLED_STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class _Nest:
                 first = group * self.group_blocks + part.start + step * part.step
                 return self._positions(batch, group, first, part.step, image)
 
-            statements.append(_share(part, task, self.channel_groups, block, "channel"))
+            statements.append(share(part, task, self.channel_groups, block, "channel"))
         return loops.sequence(statements)
 
     def _positions(self, batch: Any, group: Any, block: Any, depth: int, image: Any) -> tirx.Stmt:
@@ -181,10 +181,10 @@ class _Nest:
 
                     if by_row:
                         return loops.loop(columns.count, column, name="column")
-                    return _share(columns, image, self.image_groups, column, "column")
+                    return share(columns, image, self.image_groups, column, "column")
 
                 statements.append(
-                    _share(rows, image, self.image_groups, row, "row")
+                    share(rows, image, self.image_groups, row, "row")
                     if by_row
                     else row(loops.integer(0))
                 )
@@ -196,85 +196,20 @@ class _Nest:
         shapes = self.shapes
         _, blocks, kernel_h, kernel_w, inner, lanes = shapes.weight
         (sh, sw), (dh, dw) = shapes.strides, shapes.dilation
-        sums = loops.scratch("sums", shape.sums * lanes)
-        self.memory.append(sums)
 
-        def step(io: Any, kh: Any, kw: Any, ii: Any) -> tirx.Stmt:
-            def add(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
-                x = loops.load(
-                    self.data,
-                    *(batch, group * blocks + io),
-                    *((top + r) * sh + kh * dh, (left + c) * sw + kw * dw, ii),
-                )
-                w = loops.load(self.weight, block + v, io, kh, kw, ii, lane)
-                at = _place(shape, r, c, v, lanes) + lane
-                return loops.store(sums, loops.load(sums, at) + x * w, at)
+        def element(r: Any, c: Any, io: Any, kh: Any, kw: Any, ii: Any) -> Any:
+            row, column = (top + r) * sh + kh * dh, (left + c) * sw + kw * dw
+            return loops.load(self.data, batch, group * blocks + io, row, column, ii)
 
-            return _each(shape, lanes, add)
+        def factor(v: Any, io: Any, kh: Any, kw: Any, ii: Any, lane: Any) -> Any:
+            return loops.load(self.weight, block + v, io, kh, kw, ii, lane)
 
-        def start(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
-            return loops.store(sums, loops.zero(), _place(shape, r, c, v, lanes) + lane)
-
-        def finish(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
+        def finish(r: Any, c: Any, v: Any, lane: Any, value: Any) -> tirx.Stmt:
             indices = (batch, block + v, top + r, left + c, lane)
-            result = loops.load(sums, _place(shape, r, c, v, lanes) + lane)
-            return loops.store(self.fused.output, self.fused.finish(result, *indices), *indices)
+            return loops.store(self.fused.output, self.fused.finish(value, *indices), *indices)
 
-        return loops.sequence(
-            [
-                _each(shape, lanes, start),
-                _reduce((blocks, kernel_h, kernel_w, inner), step),
-                _each(shape, lanes, finish),
-            ]
-        )
-
-
-def _reduce(extents: tuple[int, int, int, int], step: Any) -> tirx.Stmt:
-    """The loops of the sum: those of few steps are unrolled."""
-    blocks, kernel_h, kernel_w, inner = extents
-    flat_row = kernel_w * inner <= _UNROLLED_STEPS
-    row = loops.unrolled if flat_row else loops.loop
-
-    def channels(io: Any, kh: Any, kw: Any) -> tirx.Stmt:
-        if inner <= _UNROLLED_STEPS:
-            return loops.unrolled(inner, lambda ii: step(io, kh, kw, ii), "ii")
-        return loops.loop(inner, lambda ii: step(io, kh, kw, ii), name="ii")
-
-    def columns(io: Any, kh: Any) -> tirx.Stmt:
-        return row(kernel_w, lambda kw: channels(io, kh, kw), name="kw")
-
-    return loops.loop(
-        blocks,
-        lambda io: loops.loop(kernel_h, lambda kh: columns(io, kh), name="kh"),
-        name="io",
-    )
-
-
-def _each(shape: Tile, lanes: int, body: Any) -> tirx.Stmt:
-    """Something for every sum of a tile."""
-    return loops.unrolled(
-        shape.rows,
-        lambda r: loops.unrolled(
-            shape.columns,
-            lambda c: loops.unrolled(
-                shape.vectors, lambda v: loops.vector(lanes, lambda lane: body(r, c, v, lane))
-            ),
-        ),
-    )
-
-
-def _place(shape: Tile, r: Any, c: Any, v: Any, lanes: int) -> Any:
-    return ((r * shape.columns + c) * shape.vectors + v) * lanes
-
-
-def _share(part: Part, task: Any, tasks: int, body: Any, name: str) -> tirx.Stmt:
-    """One task's share of the steps of a part."""
-    if tasks == 1:
-        return loops.loop(part.count, body, name=name)
-    if tasks == part.count:
-        return body(task)
-    first = task * part.count // tasks
-    return loops.loop((task + 1) * part.count // tasks - first, body, start=first, name=name)
+        reduction = (blocks, kernel_h, kernel_w, inner)
+        return sum_tile(shape, lanes, reduction, element, factor, finish, self.memory)
 
 
 def pad(

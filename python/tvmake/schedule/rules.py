@@ -13,6 +13,7 @@ from tvmake.schedule.convolution import direct_convolution
 from tvmake.schedule.elementwise import inline, map_elements
 from tvmake.schedule.primitives import attempt, block_names
 from tvmake.schedule.reduction import accumulate
+from tvmake.schedule.winograd import winograd_convolution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # of them takes is scheduled block by block.
 WHOLE_KERNELS: tuple[Callable[[tirx.PrimFunc, CpuModel], tirx.PrimFunc | None], ...] = (
     direct_convolution,
+    winograd_convolution,
 )
 
 

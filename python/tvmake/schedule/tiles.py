@@ -70,7 +70,7 @@ def choose_tile(rows: int, columns: int, vectors: int, cpu: CpuModel) -> Tile:
 def _widest(height: int, depth: int, cpu: CpuModel) -> int:
     """How many columns fit into the registers, with the weights and one broadcast element."""
     broadcast = 0 if cpu.broadcasts_in_operand else 1
-    return max(1, (cpu.vector_registers - depth - broadcast) // (height * depth))
+    return (cpu.vector_registers - depth - broadcast) // (height * depth)
 
 
 def _cycles(rows: int, columns: int, vectors: int, tile: Tile) -> float:

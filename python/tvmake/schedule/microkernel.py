@@ -1,0 +1,107 @@
+"""A tile of sums in registers: the inside of convolutions and products."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tvmake.schedule import loops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tvm import tirx
+
+    from tvmake.schedule.tiles import Part, Tile
+
+_UNROLLED_STEPS = 16
+
+
+def sum_tile(
+    tile: Tile,
+    lanes: int,
+    reduction: tuple[int, int, int, int],
+    data: Callable[..., Any],
+    weight: Callable[..., Any],
+    finish: Callable[..., tirx.Stmt],
+    memory: list[tirx.Buffer],
+) -> tirx.Stmt:
+    """Sum products of one element of the data with a vector of weights, and finish the sums.
+
+    Args:
+        tile: shape of the tile.
+        lanes: of a vector.
+        reduction: extents of the loops of the sum: input blocks, kernel rows and columns, channels
+            of a block.
+        data: (row, column, *reduction) -> element.
+        weight: (vector, *reduction, lane) -> element.
+        finish: (row, column, vector, lane, sum) -> what is done with it.
+        memory: the sums' buffer is added to it.
+    """
+    sums = loops.scratch("sums", tile.sums * lanes)
+    memory.append(sums)
+
+    def place(r: Any, c: Any, v: Any, lane: Any) -> Any:
+        return ((r * tile.columns + c) * tile.vectors + v) * lanes + lane
+
+    def start(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
+        return loops.store(sums, loops.zero(), place(r, c, v, lane))
+
+    def step(*k: Any) -> tirx.Stmt:
+        def add(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
+            at = place(r, c, v, lane)
+            product = data(r, c, *k) * weight(v, *k, lane)
+            return loops.store(sums, loops.load(sums, at) + product, at)
+
+        return _each(tile, lanes, add)
+
+    def end(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
+        return finish(r, c, v, lane, loops.load(sums, place(r, c, v, lane)))
+
+    return loops.sequence(
+        [_each(tile, lanes, start), _reduce(reduction, step), _each(tile, lanes, end)]
+    )
+
+
+def share(
+    part: Part, task: Any, tasks: int, body: Callable[[Any], tirx.Stmt], name: str
+) -> tirx.Stmt:
+    """One task's share of the steps of a part."""
+    if tasks == 1:
+        return loops.loop(part.count, body, name=name)
+    if tasks == part.count:
+        return body(task)
+    first = task * part.count // tasks
+    return loops.loop((task + 1) * part.count // tasks - first, body, start=first, name=name)
+
+
+def _reduce(extents: tuple[int, int, int, int], step: Callable[..., tirx.Stmt]) -> tirx.Stmt:
+    """The loops of the sum: those of few steps are unrolled."""
+    blocks, kernel_h, kernel_w, inner = extents
+    row = loops.unrolled if kernel_w * inner <= _UNROLLED_STEPS else loops.loop
+    channel = loops.unrolled if inner <= _UNROLLED_STEPS else loops.loop
+
+    def columns(io: Any, kh: Any) -> tirx.Stmt:
+        return row(
+            kernel_w,
+            lambda kw: channel(inner, lambda ii: step(io, kh, kw, ii), name="ii"),
+            name="kw",
+        )
+
+    return loops.loop(
+        blocks,
+        lambda io: loops.loop(kernel_h, lambda kh: columns(io, kh), name="kh"),
+        name="io",
+    )
+
+
+def _each(tile: Tile, lanes: int, body: Callable[..., tirx.Stmt]) -> tirx.Stmt:
+    """Something for every sum of a tile."""
+    return loops.unrolled(
+        tile.rows,
+        lambda r: loops.unrolled(
+            tile.columns,
+            lambda c: loops.unrolled(
+                tile.vectors, lambda v: loops.vector(lanes, lambda lane: body(r, c, v, lane))
+            ),
+        ),
+    )

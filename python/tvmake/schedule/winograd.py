@@ -1,0 +1,343 @@
+"""Winograd convolution written out: transform a group of tiles, multiply, transform back.
+
+The group is as large as the caches allow, so that what lies between the three steps stays in them
+while the weights are read as few times as possible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tvm import tirx
+
+from tvmake.schedule import loops
+from tvmake.schedule.fused import Fused, take_apart
+from tvmake.schedule.microkernel import sum_tile
+from tvmake.schedule.tiles import Part, Tile, choose_tile, parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tvmake.schedule.cpu import CpuModel
+
+    Row = Callable[[Sequence[Any]], list[Any]]
+
+_BLOCKS = ("winograd_padded", "winograd_input", "winograd_product")
+# So that the points of a tile do not all fall into the same set of a cache.
+_PADDING = 16
+
+
+@dataclass(frozen=True)
+class _Shapes:
+    """Of one layer.
+
+    Attributes:
+        tile: results of a tile in each direction.
+        rows, columns: tiles of an image.
+        group: how many tiles are under way at a time.
+    """
+
+    tile: int
+    batch: int
+    height: int
+    width: int
+    blocks: int
+    out_height: int
+    out_width: int
+    out_blocks: int
+    lanes: int
+    top: int
+    left: int
+    rows: int
+    columns: int
+    group: int
+
+    @property
+    def size(self) -> int:
+        """Of a tile of the input, in each direction."""
+        return self.tile + 2
+
+    @property
+    def tiles(self) -> int:
+        """How many there are."""
+        return self.batch * self.rows * self.columns
+
+    @staticmethod
+    def of(fused: Fused, cpu: CpuModel) -> _Shapes:
+        batch, blocks, height, width, lanes = _shape(fused.params[0])
+        _, out_blocks, out_height, out_width, _ = _shape(fused.output)
+        tile, top, left, _, _ = (int(v) for v in fused.annotations["tvmake.winograd"])
+        rows, columns = -(-out_height // tile), -(-out_width // tile)
+        tiles = batch * rows * columns
+        most = _largest_group(blocks * lanes, out_blocks * lanes, (tile + 2) ** 2, cpu)
+        groups = -(-tiles // most)
+        return _Shapes(
+            *(tile, batch, height, width, blocks, out_height, out_width, out_blocks, lanes),
+            *(top, left, rows, columns, -(-tiles // groups)),
+        )
+
+
+def _largest_group(inputs: int, outputs: int, points: int, cpu: CpuModel) -> int:
+    """How many tiles to have under way.
+
+    What belongs to one point must stay in the second cache; all points should, unless that makes so
+    few tiles that reading the weights again for each group costs more.
+    """
+    one = cpu.l2_bytes // 4 // (4 * max(inputs, outputs))
+    everything = cpu.l2_bytes // (4 * points * (inputs + outputs))
+    weights = 4 * points * inputs * outputs
+    enough = 24 if weights <= 2 * cpu.l2_bytes else 64
+    return max(8, min(one, max(everything, enough)))
+
+
+def winograd_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
+    """The rule for a Winograd convolution and what follows it element by element."""
+    fused = take_apart(function, "winograd_blocked", _BLOCKS)
+    if fused is None:
+        return None
+    layer = _Winograd(_Shapes.of(fused, cpu), fused, cpu)
+    body = layer.build()
+    return loops.rewrite(function, body, layer.memory)
+
+
+class _Winograd:
+    """Writes the three steps for a group of tiles."""
+
+    def __init__(self, shapes: _Shapes, fused: Fused, cpu: CpuModel) -> None:
+        self.shapes, self.fused, self.cpu = shapes, fused, cpu
+        points, lanes = shapes.size**2, shapes.lanes
+        self.moved = loops.scratch("moved", points, shapes.blocks * shapes.group * lanes + _PADDING)
+        self.product = loops.scratch(
+            "product", points, shapes.out_blocks * shapes.group * lanes + _PADDING
+        )
+        self.memory = [self.moved, self.product]
+
+    def build(self) -> tirx.Stmt:
+        shapes = self.shapes
+        groups = -(-shapes.tiles // shapes.group)
+
+        def group(index: Any) -> tirx.Stmt:
+            first = index * shapes.group
+            return loops.sequence([self._before(first), self._multiply(), self._after(first)])
+
+        return loops.loop(groups, group, name="group")
+
+    def _place(self, tile: Any) -> tuple[Any, Any, Any]:
+        """Image, row and column of a tile's first result."""
+        shapes = self.shapes
+        image = tile // (shapes.rows * shapes.columns)
+        row = tile // shapes.columns % shapes.rows
+        return image, row * shapes.tile, tile % shapes.columns * shapes.tile
+
+    def _before(self, first: Any) -> tirx.Stmt:
+        """Bᵀ d B for each tile and block of input channels."""
+        shapes, lanes, data = self.shapes, self.shapes.lanes, self.fused.params[0]
+        size = shapes.size
+        patch = [loops.scratch("patch", size * lanes) for _ in range(size)]
+        self.memory += patch
+
+        def tile(block: Any, index: Any) -> tirx.Stmt:
+            image, row, column = self._place(first + index)
+            top, left = row - shapes.top, column - shapes.left
+
+            def store(i: int, j: int, value: Any, lane: Any) -> tirx.Stmt:
+                at = (block * shapes.group + index) * lanes + lane
+                return loops.store(self.moved, value, i * size + j, at)
+
+            def inside(r: int, c: int, lane: Any) -> Any:
+                return loops.load(data, image, block, top + r, left + c, lane)
+
+            def from_patch(r: int, c: int, lane: Any) -> Any:
+                return loops.load(patch[r], c * lanes + lane)
+
+            def gather(r: int) -> tirx.Stmt:
+                def element(c: Any) -> tirx.Stmt:
+                    h, w = top + r, left + c
+                    known = _all(
+                        *(h >= 0, h < shapes.height, w >= 0, w < shapes.width),
+                        image < shapes.batch,
+                    )
+                    zeros = loops.vector(
+                        lanes, lambda v: loops.store(patch[r], loops.zero(), c * lanes + v)
+                    )
+                    copy = loops.vector(
+                        lanes,
+                        lambda v: loops.store(
+                            patch[r], loops.load(data, image, block, h, w, v), c * lanes + v
+                        ),
+                    )
+                    return loops.when(known, copy, zeros)
+
+                return loops.loop(size, element, name="c")
+
+            whole = _all(
+                *(top >= 0, top + size <= shapes.height),
+                *(left >= 0, left + size <= shapes.width, image < shapes.batch),
+            )
+            edge = [*(gather(r) for r in range(size)), self._two_passes(_BEFORE, from_patch, store)]
+            return loops.when(whole, self._two_passes(_BEFORE, inside, store), loops.sequence(edge))
+
+        def blocks(block: Any) -> tirx.Stmt:
+            return loops.loop(shapes.group, lambda t: tile(block, t), name="t")
+
+        return loops.parallel(shapes.blocks, blocks)
+
+    def _product_tile(self, point: Any, block: Any, left: Any, shape: Tile) -> tirx.Stmt:
+        """Products of some tiles with some blocks of output channels, at one point."""
+        shapes, lanes, weight = self.shapes, self.shapes.lanes, self.fused.params[1]
+
+        def data(_r: Any, c: Any, io: Any, _kh: Any, _kw: Any, ii: Any) -> Any:
+            return loops.load(self.moved, point, (io * shapes.group + left + c) * lanes + ii)
+
+        def factor(v: Any, io: Any, _kh: Any, _kw: Any, ii: Any, lane: Any) -> Any:
+            return loops.load(weight, point, block + v, io, ii, lane)
+
+        def finish(_r: Any, c: Any, v: Any, lane: Any, value: Any) -> tirx.Stmt:
+            at = ((block + v) * shapes.group + left + c) * lanes + lane
+            return loops.store(self.product, value, point, at)
+
+        reduction = (shapes.blocks, 1, 1, lanes)
+        return sum_tile(shape, lanes, reduction, data, factor, finish, self.memory)
+
+    def _multiply(self) -> tirx.Stmt:
+        """For each point a product of matrices: tiles by input channels by output channels."""
+        shapes = self.shapes
+        best = choose_tile(1, shapes.group, shapes.out_blocks, self.cpu)
+
+        def row(point: Any, first: Any, depth: int) -> tirx.Stmt:
+            statements = []
+            for wide in parts(shapes.group, best.columns):
+
+                def step(at: Any, wide: Part = wide) -> tirx.Stmt:
+                    left = wide.start + at * wide.step
+                    return self._product_tile(point, first, left, Tile(1, wide.step, depth))
+
+                statements.append(loops.loop(wide.count, step, name="s"))
+            return loops.sequence(statements)
+
+        def channels(point: Any) -> tirx.Stmt:
+            statements = []
+            for deep in parts(shapes.out_blocks, best.vectors):
+
+                def block(at: Any, deep: Part = deep) -> tirx.Stmt:
+                    return row(point, deep.start + at * deep.step, deep.step)
+
+                statements.append(loops.loop(deep.count, block, name="o"))
+            return loops.sequence(statements)
+
+        return loops.parallel(shapes.size**2, channels)
+
+    def _after(self, first: Any) -> tirx.Stmt:
+        """Aᵀ m A and the epilogue for each tile and block of output channels."""
+        shapes, lanes = self.shapes, self.shapes.lanes
+
+        def tile(block: Any, index: Any) -> tirx.Stmt:
+            image, row, column = self._place(first + index)
+
+            def value(r: int, c: int, lane: Any) -> Any:
+                at = (block * shapes.group + index) * lanes + lane
+                return loops.load(self.product, r * shapes.size + c, at)
+
+            def store(i: int, j: int, result: Any, lane: Any) -> tirx.Stmt:
+                indices = (image, block, row + i, column + j, lane)
+                return loops.store(self.fused.output, self.fused.finish(result, *indices), *indices)
+
+            def known(i: int, j: int) -> Any:
+                return _all(
+                    row + i < shapes.out_height,
+                    column + j < shapes.out_width,
+                    image < shapes.batch,
+                )
+
+            whole = self._two_passes(_AFTER, value, store)
+            last = shapes.tile - 1
+            if not (shapes.out_height % shapes.tile or shapes.out_width % shapes.tile) and (
+                shapes.tiles % shapes.group == 0
+            ):
+                return whole
+            return loops.when(
+                known(last, last), whole, self._two_passes(_AFTER, value, store, known)
+            )
+
+        def blocks(block: Any) -> tirx.Stmt:
+            return loops.loop(shapes.group, lambda t: tile(block, t), name="t")
+
+        return loops.parallel(shapes.out_blocks, blocks)
+
+    def _two_passes(
+        self,
+        transforms: dict[int, Row],
+        value: Callable[[int, int, Any], Any],
+        store: Callable[[int, int, Any, Any], tirx.Stmt],
+        condition: Callable[[int, int], Any] | None = None,
+    ) -> tirx.Stmt:
+        """A transform of the columns, then of the rows, of one tile."""
+        size, lanes = self.shapes.size, self.shapes.lanes
+        transform = transforms[self.shapes.tile]
+        height = len(transform([loops.zero()] * size))
+        half = [loops.scratch("half", size * lanes) for _ in range(height)]
+        self.memory += half
+        statements = []
+        for column in range(size):
+            for i in range(height):
+
+                def first(lane: Any, i: int = i, column: int = column) -> tirx.Stmt:
+                    values = transform([value(r, column, lane) for r in range(size)])
+                    return loops.store(half[i], values[i], column * lanes + lane)
+
+                statements.append(loops.vector(lanes, first))
+        for i in range(height):
+            for j in range(height):
+
+                def second(lane: Any, i: int = i, j: int = j) -> tirx.Stmt:
+                    row = [loops.load(half[i], c * lanes + lane) for c in range(size)]
+                    return store(i, j, transform(row)[j], lane)
+
+                statement = loops.vector(lanes, second)
+                if condition:
+                    statement = loops.when(condition(i, j), statement)
+                statements.append(statement)
+        return loops.sequence(statements)
+
+
+# The rows of Bᵀ and Aᵀ applied to a vector. Sums that two rows share are written alike in both, so
+# that they are computed once.
+
+
+def _before_2(d: Sequence[Any]) -> list[Any]:
+    return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
+
+
+def _before_4(d: Sequence[Any]) -> list[Any]:
+    even, odd = d[4] - d[2] * 4.0, d[3] - d[1] * 4.0
+    near, far = d[4] - d[2], (d[3] - d[1]) * 2.0
+    return [
+        d[0] * 4.0 - d[2] * 5.0 + d[4],
+        even + odd,
+        even - odd,
+        near + far,
+        near - far,
+        d[1] * 4.0 - d[3] * 5.0 + d[5],
+    ]
+
+
+def _after_2(m: Sequence[Any]) -> list[Any]:
+    return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
+
+
+def _after_4(m: Sequence[Any]) -> list[Any]:
+    a, b, c, d = m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]
+    return [m[0] + a + c, b + d * 2.0, a + c * 4.0, b + d * 8.0 + m[5]]
+
+
+_BEFORE: dict[int, Row] = {2: _before_2, 4: _before_4}
+_AFTER: dict[int, Row] = {2: _after_2, 4: _after_4}
+
+
+def _all(*conditions: Any) -> Any:
+    return tirx.all(*conditions)
+
+
+def _shape(buffer: Any) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in buffer.shape)

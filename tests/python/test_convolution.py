@@ -1,0 +1,96 @@
+"""Convolutions written out: direct and by Winograd's algorithm, against float64."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from python.arena_runner import run
+from python.onnx_models import node, save, spec
+from tvmake.compiler import compile_model
+from tvmake.optimize import winograd
+from tvmake.schedule.cpu import CpuModel
+from tvmake.schedule.tiles import choose_tile, parts
+from tvmake.spec import TargetSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Array = np.ndarray[Any, Any]
+
+SSE2, AVX2, AVX512 = CpuModel(128, 16), CpuModel(256, 16), CpuModel(512, 32, True)
+
+
+@pytest.mark.parametrize("extent", [1, 5, 6, 7, 49, 55, 3136])
+def test_parts_cover_a_loop_in_even_steps(extent: int) -> None:
+    pieces = parts(extent, 6)
+    covered = [
+        p.start + s * p.step + i for p in pieces for s in range(p.count) for i in range(p.step)
+    ]
+    assert covered == list(range(extent))
+    assert max(p.step for p in pieces) - min(p.step for p in pieces) <= 1
+
+
+@pytest.mark.parametrize("cpu", [SSE2, AVX2, AVX512])
+@pytest.mark.parametrize("columns", [1, 7, 14, 56, 3136])
+def test_tile_fits_into_the_registers(cpu: CpuModel, columns: int) -> None:
+    tile = choose_tile(columns if columns < 50 else 1, columns, 64, cpu)
+    assert tile.sums + tile.vectors <= cpu.vector_registers - (not cpu.broadcasts_in_operand)
+    assert columns == 1 or tile.sums >= 8  # else the multiply-adds wait for one another
+
+
+@pytest.mark.parametrize("tile", winograd.TILES)
+def test_matrices_compute_the_filter_exactly(tile: int) -> None:
+    before, of_weights, after = winograd.matrices(tile)
+    random = np.random.default_rng(tile)
+    data, taps = random.standard_normal(tile + 2), random.standard_normal(3)
+    expected = [data[i : i + 3] @ taps for i in range(tile)]
+    np.testing.assert_allclose(
+        after @ ((of_weights @ taps) * (before @ data)), expected, rtol=1e-12
+    )
+
+
+def test_winograd_is_chosen_where_it_pays() -> None:
+    assert winograd.choose(winograd.Layer(64, 64, 1, 56, 56), AVX2) == 4
+    assert winograd.choose(winograd.Layer(8, 8, 1, 3, 3), AVX2) == 0
+
+
+@pytest.mark.parametrize(
+    ("batch", "height", "width", "goal"),
+    [
+        *((1, 1, 1, "SPEED"), (2, 7, 9, "SPEED"), (1, 14, 13, "SPEED"), (1, 33, 20, "SPEED")),
+        *((2, 7, 9, "PRECISE"), (1, 14, 13, "SIZE")),
+    ],
+)
+def test_convolution_of_any_size(
+    batch: int, height: int, width: int, goal: str, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(height)
+    data = random.standard_normal((batch, 64, height, width)).astype("float32")
+    weight = (random.standard_normal((64, 64, 3, 3)) / 24).astype("float32")
+    residual = random.standard_normal(data.shape).astype("float32")
+    nodes = [
+        node("Conv", "x w", "c", pads=[1, 1, 1, 1]),
+        node("Add", "c r", "s"),
+        node("Relu", "s", "y"),
+    ]
+    shapes: dict[str, Any] = {"x": data.shape, "r": residual.shape}
+    path = save(tmp_path / "m.onnx", nodes, shapes, ["y"], {"w": weight})
+    target = TargetSpec("x86_64-linux-gnu", "x86-64-v3")
+    model = compile_model(spec(path, target=target, optimize=goal))
+    got = run(model, {"x": data, "r": residual})["y"]
+    expected = np.maximum(_convolution(data, weight) + residual, 0)
+    fast = any("winograd" in name for name in model.graph.kernels)
+    assert fast == (goal == "SPEED" and height > 1)
+    bound = 1e-3 if fast else 1e-5
+    np.testing.assert_allclose(got, expected, rtol=0, atol=bound * np.abs(expected).max())
+
+
+def _convolution(data: Array, weight: Array) -> Array:
+    """3 x 3 with one row or column of padding, in float64."""
+    padded = np.pad(data.astype("float64"), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
+    result: Array = np.einsum("nchwij,ocij->nohw", windows, weight.astype("float64"), optimize=True)
+    return result
