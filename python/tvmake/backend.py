@@ -91,7 +91,7 @@ class TvmakeBackendRep(BackendRep):
 
     def _flat(self, values: Mapping[str, Any]) -> dict[str, Array]:
         """The tensors of all inputs: a sequence has several, an optional may have none."""
-        flat = {}
+        flat: dict[str, Array] = {}
         for info in self._inputs:
             value = values[info.name]
             if value is None and info.type.WhichOneof("value") == "optional_type":

@@ -136,8 +136,9 @@ class Image:
         if self.swap:
             pixels = pixels[..., swapped(channels)]
         factor, offset = self.per_channel(channels)
-        result = pixels * factor + offset
-        return result.transpose(["NHWC".index(axis) for axis in self.model_layout(shape)])
+        result: Array = pixels * factor + offset
+        result = result.transpose(["NHWC".index(axis) for axis in self.model_layout(shape)])
+        return result
 
     def _model_sizes(self, shape: Sequence[int]) -> tuple[int, int, int, int]:
         sizes = dict(zip(self.model_layout(shape), shape, strict=True))

@@ -22,7 +22,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(cache: Path, *options: str) -> object:
     result = cache / "result.json"
-    command = [sys.executable, SCRIPT, "--cache", cache, "--json", result, "--threads", "1"]
+    command: list[str | Path] = [
+        sys.executable,
+        SCRIPT,
+        "--cache",
+        cache,
+        "--json",
+        result,
+        "--threads",
+        "1",
+    ]
     done = subprocess.run(
         [*command, *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )

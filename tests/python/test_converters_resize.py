@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_coordinates(tmp_path: Path, mode: str) -> None:
     for scale in ((1.5, 2.0), (0.5, 0.5), (3.0, 1.5)):
         scales = cases.weight([1, 1, *scale])
         for coordinates in COORDINATES:
-            rules = {"coordinate_transformation_mode": coordinates, "mode": mode}
+            rules: dict[str, Any] = {"coordinate_transformation_mode": coordinates, "mode": mode}
             if mode == "nearest":
                 rules["nearest_mode"] = ("floor", "ceil", "round_prefer_ceil")[len(cases.nodes) % 3]
             cases.add("Resize", f"{x} _ {scales}", tolerance=2e-6, **rules)
@@ -36,7 +36,10 @@ def test_options(tmp_path: Path) -> None:
     x = cases.input(random(1, 2, 9, 8))
     scales, sizes = cases.weight([1, 1, 0.6, 0.5]), cases.weight([1, 2, 5, 13], "int64")
     roi = cases.weight([0, 0, 0.2, -0.3, 1, 1, 0.9, 1.2])
-    region = {"coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 7.0}
+    region: dict[str, Any] = {
+        "coordinate_transformation_mode": "tf_crop_and_resize",
+        "extrapolation_value": 7.0,
+    }
     cases.add("Resize", f"{x} {roi} _ {sizes}", mode="linear", tolerance=2e-6, **region)
     cases.add("Resize", f"{x} _ _ {sizes}", mode="cubic", tolerance=2e-6, exclude_outside=1)
     cases.add("Resize", f"{x} _ {scales}", mode="cubic", tolerance=2e-6, cubic_coeff_a=-0.5)
