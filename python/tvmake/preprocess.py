@@ -137,8 +137,8 @@ class Image:
             pixels = pixels[..., swapped(channels)]
         factor, offset = self.per_channel(channels)
         result: Array = pixels * factor + offset
-        result = result.transpose(["NHWC".index(axis) for axis in self.model_layout(shape)])
-        return result
+        moved: Array = result.transpose(["NHWC".index(axis) for axis in self.model_layout(shape)])
+        return moved
 
     def _model_sizes(self, shape: Sequence[int]) -> tuple[int, int, int, int]:
         sizes = dict(zip(self.model_layout(shape), shape, strict=True))
