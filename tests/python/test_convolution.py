@@ -88,6 +88,26 @@ def test_convolution_of_any_size(
     np.testing.assert_allclose(got, expected, rtol=0, atol=bound * np.abs(expected).max())
 
 
+@pytest.mark.parametrize(
+    ("groups", "inputs", "outputs"), [(4, 34, 34), (2, 20, 28), (4, 68, 68), (3, 8, 24), (2, 12, 8)]
+)
+def test_groups_that_are_no_whole_blocks(
+    groups: int, inputs: int, outputs: int, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(groups)
+    data = random.standard_normal((1, groups * inputs, 7, 5)).astype("float32")
+    weight = random.standard_normal((groups * outputs, inputs, 1, 1)).astype("float32")
+    nodes = [node("Conv", "x w", "y", group=groups)]
+    path = save(tmp_path / "m.onnx", nodes, {"x": data.shape}, ["y"], {"w": weight})
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", "x86-64-v3")))
+    got = run(model, {"x": data})["y"]
+    each = data.astype("float64").reshape(groups, inputs, 35)
+    expected = weight.astype("float64").reshape(groups, outputs, inputs) @ each
+    np.testing.assert_allclose(
+        got, expected.reshape(got.shape), rtol=0, atol=1e-5 * np.abs(expected).max()
+    )
+
+
 def _convolution(data: Array, weight: Array) -> Array:
     """3 x 3 with one row or column of padding, in float64."""
     padded = np.pad(data.astype("float64"), ((0, 0), (0, 0), (1, 1), (1, 1)))

@@ -14,6 +14,8 @@ import numpy as np
 from tvm import te, tirx, topi
 
 if TYPE_CHECKING:
+    from tvmake.schedule.straddling import Straddling
+
     Array = np.ndarray[Any, Any]
 
 
@@ -48,7 +50,26 @@ def pack_depthwise(weight: Array, block: int) -> Array:
     return np.ascontiguousarray(weight.reshape(c // block, block, h, w).transpose(0, 2, 3, 1))
 
 
-def convolution(data: te.Tensor, weight: te.Tensor, window: Window, groups: int) -> te.Tensor:
+def pack_straddling(weight: Array, groups: Straddling) -> Array:
+    """Weights [O, I/g, H, W] as [O/b, groups.most, H, W, b, b], with zeros between groups."""
+    o, i, h, w = weight.shape
+    lanes = groups.lanes
+    dense = np.zeros((o // lanes, groups.most * lanes, h, w, lanes), "float32")
+    for channel in range(o):
+        block, lane = divmod(channel, lanes)
+        start = channel // groups.outputs * i - groups.base(block) * lanes
+        dense[block, start : start + i, :, :, lane] = weight[channel]
+    split = dense.reshape(o // lanes, groups.most, lanes, h, w, lanes)
+    return np.ascontiguousarray(split.transpose(0, 1, 3, 4, 2, 5))
+
+
+def convolution(
+    data: te.Tensor,
+    weight: te.Tensor,
+    window: Window,
+    groups: int,
+    straddling: Straddling | None = None,
+) -> te.Tensor:
     """Convolution of [N, I/i, H, W, i] with [O/o, I/g/i, H, W, i, o] to [N, O/o, H, W, o]."""
     batch, _, height, width, inner = (int(d) for d in data.shape)
     blocks, group_inputs, kernel_h, kernel_w, _, outer = (int(d) for d in weight.shape)
@@ -61,7 +82,10 @@ def convolution(data: te.Tensor, weight: te.Tensor, window: Window, groups: int)
     (sh, sw), (dh, dw) = window.strides, window.dilation
 
     def value(n: Any, o: Any, h: Any, w: Any, v: Any) -> Any:
-        block = io if groups == 1 else tirx.indexdiv(o, group_outputs) * group_inputs + io
+        if straddling:
+            block = straddling.base(o) + io
+        else:
+            block = io if groups == 1 else tirx.indexdiv(o, group_outputs) * group_inputs + io
         x = padded[n, block, h * sh + kh * dh, w * sw + kw * dw, ii]
         return te.sum(x * weight[o, io, kh, kw, ii, v], axis=[io, kh, kw, ii])
 
@@ -69,7 +93,10 @@ def convolution(data: te.Tensor, weight: te.Tensor, window: Window, groups: int)
         (batch, blocks, out_h, out_w, outer),
         value,
         name="convolution_blocked",
-        attrs={"tvmake.convolution": [*window.strides, *window.dilation, *window.padding, groups]},
+        attrs={
+            "tvmake.convolution": [*window.strides, *window.dilation, *window.padding, groups],
+            "tvmake.straddling": [straddling.inputs, straddling.outputs] if straddling else [],
+        },
     )
 
 

@@ -16,6 +16,7 @@ from tvm import relax
 from tvmake import constants
 from tvmake.optimize import blocked, winograd
 from tvmake.optimize.blocked import Window
+from tvmake.schedule.straddling import Straddling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -181,7 +182,11 @@ class _Rewriter:
             x = self._blocked(data, block)
             operator = partial(blocked.depthwise, window=window)
             return _Value(shape, None, {block: self._emit(operator, "depthwise", name, x, packed)})
-        if outer == 1 or (groups > 1 and inner == 1):
+        if groups > 1:
+            straddling = self._straddling_convolution(call, name, data, window, shape)
+            if straddling or 1 in (outer, inner):
+                return straddling
+        if outer == 1:
             return None
         tile = self._winograd_tile(window, weight.shape, groups, shape)
         if tile and inner == outer:
@@ -201,6 +206,27 @@ class _Rewriter:
         x = self._blocked(data, inner)
         operator = partial(blocked.convolution, window=window, groups=groups)
         return _Value(shape, None, {outer: self._emit(operator, "conv2d", name, x, packed)})
+
+    def _straddling_convolution(
+        self,
+        call: relax.Call,
+        name: str,
+        data: _Value,
+        window: Window,
+        shape: tuple[int, ...],
+    ) -> _Value | None:
+        """A convolution in groups that are no whole blocks, while all channels are."""
+        weight, groups = call.args[1].value.numpy(), int(call.attrs.groups)
+        outputs, group_inputs, _, _ = weight.shape
+        block = self._block(outputs)
+        whole = min(self._block(outputs // groups), self._block(group_inputs))
+        if block <= whole or block != self._block(data.shape[1]) or outputs // groups < block:
+            return None
+        straddling = Straddling(group_inputs, outputs // groups, block, data.shape[1] // block)
+        packed = relax.const(blocked.pack_straddling(weight, straddling))
+        x = self._blocked(data, block)
+        operator = partial(blocked.convolution, window=window, groups=1, straddling=straddling)
+        return _Value(shape, None, {block: self._emit(operator, "conv2d", name, x, packed)})
 
     def _winograd_tile(
         self, window: Window, weight: Sequence[int], groups: int, shape: Sequence[int]

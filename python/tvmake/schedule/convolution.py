@@ -9,6 +9,7 @@ from tvmake.schedule import loops
 from tvmake.schedule.fused import Fused, take_apart
 from tvmake.schedule.microkernel import share, sum_tile
 from tvmake.schedule.primitives import PARALLEL_WORK
+from tvmake.schedule.straddling import Straddling
 from tvmake.schedule.tiles import Part, Tile, choose_groups, choose_tile, extents, parts
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Convolution:
     dilation: tuple[int, int]
     padding: tuple[int, int, int, int]
     groups: int
+    straddling: Straddling | None
 
     @staticmethod
     def of(fused: Fused) -> Convolution:
@@ -54,6 +56,9 @@ class Convolution:
         batch, blocks, height, width, lanes = _shape(fused.output)
         numbers = [int(value) for value in fused.annotations[ANNOTATION]]
         stride_h, stride_w, dilation_h, dilation_w, top, left, bottom, right, groups = numbers
+        group = [int(value) for value in fused.annotations["tvmake.straddling"]]
+        blocks_in = _shape(fused.params[0])[1]
+        straddling = Straddling(*group, lanes, blocks_in) if group else None
         return Convolution(
             batch=batch,
             blocks=blocks,
@@ -66,6 +71,7 @@ class Convolution:
             dilation=(dilation_h, dilation_w),
             padding=(top, left, bottom, right),
             groups=groups,
+            straddling=straddling,
         )
 
     @property
@@ -108,7 +114,8 @@ class _Nest:
         self.rows = 1 if merged else shapes.height
         self.columns = shapes.height * shapes.width if merged else shapes.width
         self.group_blocks = shapes.blocks // shapes.groups
-        tile = choose_tile(self.rows, self.columns, self.group_blocks, cpu)
+        together = 1 if shapes.straddling else self.group_blocks
+        tile = choose_tile(self.rows, self.columns, together, cpu)
         self.row_parts = parts(self.rows, tile.rows)
         self.column_parts = parts(self.columns, tile.columns)
         self.depth_parts = parts(self.group_blocks, tile.vectors)
@@ -197,18 +204,24 @@ class _Nest:
         _, blocks, kernel_h, kernel_w, inner, lanes = shapes.weight
         (sh, sw), (dh, dw) = shapes.strides, shapes.dilation
 
+        first, count, base = loops.integer(0), blocks, group * blocks
+        if shapes.straddling:  # only those input blocks that have weights
+            base = shapes.straddling.base(block)
+            first = shapes.straddling.first(block) - base
+            count = shapes.straddling.end(block) - base - first
+
         def element(r: Any, c: Any, io: Any, kh: Any, kw: Any, ii: Any) -> Any:
             row, column = (top + r) * sh + kh * dh, (left + c) * sw + kw * dw
-            return loops.load(self.data, batch, group * blocks + io, row, column, ii)
+            return loops.load(self.data, batch, base + first + io, row, column, ii)
 
         def factor(v: Any, io: Any, kh: Any, kw: Any, ii: Any, lane: Any) -> Any:
-            return loops.load(self.weight, block + v, io, kh, kw, ii, lane)
+            return loops.load(self.weight, block + v, first + io, kh, kw, ii, lane)
 
         def finish(r: Any, c: Any, v: Any, lane: Any, value: Any) -> tirx.Stmt:
             indices = (batch, block + v, top + r, left + c, lane)
             return loops.store(self.fused.output, self.fused.finish(value, *indices), *indices)
 
-        reduction = (blocks, kernel_h, kernel_w, inner)
+        reduction = (count, kernel_h, kernel_w, inner)
         return sum_tile(shape, lanes, reduction, element, factor, finish, self.memory)
 
 

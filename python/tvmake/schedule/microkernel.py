@@ -19,7 +19,7 @@ _UNROLLED_STEPS = 16
 def sum_tile(
     tile: Tile,
     lanes: int,
-    reduction: tuple[int, int, int, int],
+    reduction: tuple[Any, int, int, int],
     data: Callable[..., Any],
     weight: Callable[..., Any],
     finish: Callable[..., tirx.Stmt],
@@ -74,7 +74,7 @@ def share(
     return loops.loop((task + 1) * part.count // tasks - first, body, start=first, name=name)
 
 
-def _reduce(extents: tuple[int, int, int, int], step: Callable[..., tirx.Stmt]) -> tirx.Stmt:
+def _reduce(extents: tuple[Any, int, int, int], step: Callable[..., tirx.Stmt]) -> tirx.Stmt:
     """The loops of the sum: those of few steps are unrolled."""
     blocks, kernel_h, kernel_w, inner = extents
     row = loops.unrolled if kernel_w * inner <= _UNROLLED_STEPS else loops.loop
