@@ -136,12 +136,44 @@ def dense_layer(cases: Cases) -> None:
 
 
 def attention(cases: Cases) -> None:
-    heads, length, width = cases.pick((1, 3, 12)), cases.pick((5, 16, 33)), cases.pick((8, 17, 32))
-    q, k, v = (cases.input(1, heads, length, width) for _ in range(3))
-    kt = cases.add("Transpose", k, keep=False, perm=[0, 1, 3, 2])
-    scores = cases.add("MatMul", f"{q} {kt}", keep=False)
-    probabilities = cases.add("Softmax", scores, keep=False, axis=-1)
-    cases.add("MatMul", f"{probabilities} {v}")
+    """As exported: heads taken from rows side by side, scaled, masked, guarded against NaN."""
+    batch, heads = cases.pick((1, 2)), cases.pick((1, 3, 12))
+    length, keys = (cases.pick((5, 16, 33)) for _ in range(2))
+    width = cases.pick((8, 17, 32))
+
+    def constant(*values: float | int, dtype: str = "float32") -> str:
+        shape = () if dtype == "float32" else (-1,)
+        return cases.weight(values=np.array(values, dtype).reshape(shape))
+
+    def head_rows(rows: int, perm: Sequence[int]) -> str:
+        shape = constant(batch, rows, heads, width, dtype="int64")
+        x = cases.input(batch, rows, heads * width)
+        return cases.add(
+            "Transpose", cases.add("Reshape", f"{x} {shape}", keep=False), keep=False, perm=perm
+        )
+
+    q, v = head_rows(length, [0, 2, 1, 3]), head_rows(keys, [0, 2, 1, 3])
+    k = head_rows(keys, [0, 2, 3, 1])
+    scaled = cases.add("Mul", f"{q} {constant(0.5)}", keep=False)
+    scores = cases.add("MatMul", f"{scaled} {k}", keep=False)
+    kind = cases.pick(range(3))
+    if kind:
+        scores = cases.add("Div", f"{scores} {constant(3.0)}", keep=False)
+        mask = np.where(cases.random.random((batch, 1, length, keys)) < 0.3, -np.inf, 0.5)
+        mask[0, 0, 0] = -np.inf if kind == 2 else 0
+        mask[..., 0, 0] = mask[..., 1:, 0] = 0
+        mask[0, 0, 0, 0] = -np.inf if kind == 2 else 0
+        added = cases.weight(values=mask.astype("float32"))
+        scores = cases.add("Add", f"{scores} {added}", keep=False)
+    weights = cases.add("Softmax", scores, keep=False, axis=-1)
+    if kind == 2:  # one row is masked as a whole
+        empty = cases.add("IsNaN", weights, keep=False)
+        weights = cases.add("Where", f"{empty} {constant(0.0)} {weights}", keep=False)
+    value = cases.add("MatMul", f"{weights} {v}", keep=False)
+    if cases.pick((0, 1)):
+        value = cases.add("Transpose", value, keep=False, perm=[0, 2, 1, 3])
+    shape = constant(batch, -1, dtype="int64")
+    cases.add("Reshape", f"{value} {shape}")
 
 
 def pooling(cases: Cases) -> None:

@@ -1,0 +1,255 @@
+"""Attention in one kernel: softmax(scale · Q·Kᵀ + mask) · V, a few rows of scores at a time.
+
+The scores of a tile of queries are made, normalized and used while they are in the cache, so that
+the matrix of all scores is never written (after Dao et al., "FlashAttention", 2022; with whole rows
+there is nothing to rescale). Operands are read where they lie, through strides.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tvm import tirx
+
+from tvmake.kernels.builder import Builder, Expr, Register, load, splat
+from tvmake.kernels.dense import row_tiles
+from tvmake.schedule.primitives import PARALLEL_WORK
+
+if TYPE_CHECKING:
+    from tvmake.schedule.cpu import CpuModel
+
+_VECTORS = 2  # in a row of a tile
+
+
+@dataclass(frozen=True)
+class Strides:
+    """Where the elements [batch, head, row, column] of an operand lie in flat memory."""
+
+    size: int
+    batch: int
+    head: int
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Shapes and places of one attention.
+
+    Attributes:
+        width, value_width: columns of queries and keys, and of values.
+        mask: of the additive mask, whose columns lie side by side; None without one.
+        zero_empty: whether rows whose scores are all -infinity give zero in place of NaN.
+    """
+
+    batch: int
+    heads: int
+    queries: int
+    keys: int
+    width: int
+    value_width: int
+    q: Strides
+    k: Strides
+    v: Strides
+    result: Strides
+    scale: float = 1.0
+    mask: Strides | None = None
+    zero_empty: bool = False
+
+
+def attention(spec: Attention, cpu: CpuModel) -> tirx.PrimFunc:
+    """The kernel: queries, keys, values, mask? -> result, all flat."""
+    return _Writer(spec, cpu).function()
+
+
+class _Writer:
+    """Writes one kernel."""
+
+    def __init__(self, spec: Attention, cpu: CpuModel) -> None:
+        self.spec = spec
+        self.lanes = cpu.lanes(32)
+        self.block = _VECTORS * self.lanes
+        self.tile_rows = max(1, (cpu.vector_registers - _VECTORS - 1) // _VECTORS)
+        self.build = Builder()
+        self.q = self.build.parameter("q", (spec.q.size,))
+        self.k = self.build.parameter("k", (spec.k.size,))
+        self.v = self.build.parameter("v", (spec.v.size,))
+        self.mask = self.build.parameter("mask", (spec.mask.size,)) if spec.mask else None
+        self.result = self.build.parameter("result", (spec.result.size,))
+        tasks, self.blocks = spec.batch * spec.heads, -(-spec.keys // self.block)
+        self.packed = self.build.scratch("packed", (tasks, self.blocks, spec.width, self.block))
+        self.scores = self.build.scratch(
+            "scores", (tasks, self.tile_rows, self.blocks * self.block)
+        )
+
+    def function(self) -> tirx.PrimFunc:
+        spec = self.spec
+        tasks = spec.batch * spec.heads
+        work = tasks * spec.queries * spec.keys * (spec.width + spec.value_width)
+        kind = "parallel" if work >= PARALLEL_WORK else "serial"
+        with self.build.loop(tasks, "task", kind) as task:
+            self.task = task
+            self.batch, self.head = tirx.indexdiv(task, spec.heads), tirx.indexmod(task, spec.heads)
+            self.pack_keys()
+            done = 0
+            for tiles, rows in row_tiles(spec.queries, self.tile_rows):
+                with self.build.loop(tiles, "tile") as tile:
+                    self.tile(done + tile * rows, rows)
+                done += tiles * rows
+        return self.build.function()
+
+    def at(self, strides: Strides, row: Expr, column: Expr) -> Expr:
+        """The place of an element of this task's head."""
+        start = self.batch * strides.batch + self.head * strides.head
+        return start + row * strides.row + column * strides.column
+
+    def pack_keys(self) -> None:
+        """The head's keys with one key per lane; lanes without one hold zero."""
+        spec, build = self.spec, self.build
+        full, rest = divmod(spec.keys, self.block)
+        if full:
+            with build.loop(full, "block") as block:
+                for lane in range(self.block):
+                    self.pack_key(block, lane, block * self.block + lane)
+        for lane in range(self.block if rest else 0):
+            self.pack_key(full, lane, full * self.block + lane if lane < rest else None)
+
+    def pack_key(self, block: Expr, lane: int, key: Expr | None) -> None:
+        with self.build.loop(self.spec.width, "d") as d:
+            value = (
+                tirx.const(0.0, "float32")
+                if key is None
+                else load(self.k, self.at(self.spec.k, key, d))
+            )
+            self.build.store(self.packed, value, self.task, block, d, lane)
+
+    def tile(self, row: Expr, rows: int) -> None:
+        full, rest = divmod(self.spec.keys, self.block)
+        if full:
+            with self.build.loop(full, "block") as block:
+                self.score(row, rows, block, self.block)
+        if rest:
+            self.score(row, rows, full, rest)
+        factors = [self.normalize(r) for r in range(rows)]
+        vectors = -(-self.spec.value_width // self.lanes)
+        full, rest = divmod(vectors, _VECTORS)
+        exact = self.spec.value_width % self.lanes == 0
+        if rest == 0 and exact:
+            with self.build.loop(full, "columns") as columns:
+                self.apply(row, factors, columns * self.block, self.block)
+            return
+        for start in range(0, self.spec.value_width, self.block):
+            self.apply(row, factors, start, min(self.block, self.spec.value_width - start))
+
+    def score(self, row: Expr, rows: int, block: Expr, valid: int) -> None:
+        """Scores of a tile of queries with a block of keys, of which some are valid."""
+        build, lanes, spec = self.build, self.lanes, self.spec
+        sums = [[build.register(lanes) for _ in range(_VECTORS)] for _ in range(rows)]
+        for vector in (vector for line in sums for vector in line):
+            vector.set(splat(0.0, lanes))
+        with build.loop(spec.width, "d") as d:
+            keys = [
+                build.bind(load(self.packed, self.task, block, d, v * lanes, lanes=lanes))
+                for v in range(_VECTORS)
+            ]
+            for r in range(rows):
+                query = build.bind(splat(load(self.q, self.at(spec.q, row + r, d)), lanes))
+                for v in range(_VECTORS):
+                    sums[r][v].set(sums[r][v].get() + query * keys[v])
+        for r in range(rows):
+            for v in range(_VECTORS):
+                self.finish_score(
+                    sums[r][v], row + r, r, block * self.block + v * lanes, valid - v * lanes
+                )
+
+    def finish_score(self, sums: Register, row: Expr, r: int, key: Expr, valid: int) -> None:
+        """Scale, mask, store; what is no key gets the weight zero."""
+        lanes = self.lanes
+        if self.spec.scale != 1.0:
+            sums.set(sums.get() * splat(self.spec.scale, lanes))
+        if self.spec.mask is not None and valid > 0:
+            place = self.at(self.spec.mask, row, key)
+            sums.set(sums.get() + self.partial(self.mask, place, min(valid, lanes)))
+        for lane in range(max(valid, 0), lanes):
+            sums.set_lane(lane, tirx.const(-math.inf, "float32"))
+        self.build.store(self.scores, sums.get(), self.task, r, key)
+
+    def normalize(self, r: int) -> Any:
+        """Make exponentials of a row's scores; what to multiply them with comes back."""
+        build, lanes = self.build, self.lanes
+        best, total = build.register(lanes), build.register(lanes)
+        best.set(splat(-math.inf, lanes))
+        total.set(splat(0.0, lanes))
+        vectors = self.blocks * _VECTORS
+        with build.loop(vectors, "j") as j:
+            score = load(self.scores, self.task, r, j * lanes, lanes=lanes)
+            best.set(tirx.Max(best.get(), score))
+        top = build.register(1)
+        top.set(_fold(best, tirx.Max))
+        if self.spec.zero_empty:
+            empty = top.get() == tirx.const(-math.inf, "float32")
+            top.set(tirx.Select(empty, tirx.const(0.0, "float32"), top.get()))
+        with build.loop(vectors, "j") as j:
+            score = build.register(lanes)
+            score.set(load(self.scores, self.task, r, j * lanes, lanes=lanes))
+            score.set(tirx.exp(score.get() - splat(top.get(), lanes)))
+            total.set(total.get() + score.get())
+            build.store(self.scores, score.get(), self.task, r, j * lanes)
+        factor = build.register(1)
+        factor.set(_fold(total, lambda a, b: a + b))
+        one = tirx.const(1.0, "float32")
+        if self.spec.zero_empty:
+            zero = tirx.const(0.0, "float32")
+            factor.set(tirx.Select(factor.get() > zero, one / factor.get(), zero))
+        else:
+            factor.set(one / factor.get())
+        return factor
+
+    def apply(self, row: Expr, factors: list[Register], column: Expr, valid: int) -> None:
+        """A tile of the result: the weights of a tile of queries times some columns of values."""
+        build, lanes, spec = self.build, self.lanes, self.spec
+        widths = [min(lanes, valid - start) for start in range(0, valid, lanes)]
+        sums = [[build.register(lanes) for _ in widths] for _ in factors]
+        for vector in (vector for line in sums for vector in line):
+            vector.set(splat(0.0, lanes))
+        with build.loop(spec.keys, "key") as key:
+            values = [
+                build.bind(self.partial(self.v, self.at(spec.v, key, column + v * lanes), width))
+                for v, width in enumerate(widths)
+            ]
+            for r in range(len(factors)):
+                weight = build.bind(splat(load(self.scores, self.task, r, key), lanes))
+                for v, value in enumerate(values):
+                    sums[r][v].set(sums[r][v].get() + weight * value)
+        for r, factor in enumerate(factors):
+            for v, width in enumerate(widths):
+                total = sums[r][v]
+                total.set(total.get() * splat(factor.get(), lanes))
+                place = self.at(spec.result, row + r, column + v * lanes)
+                if width == lanes:
+                    build.store(self.result, total.get(), place)
+                else:
+                    for lane in range(width):
+                        build.store(self.result, total.lane(lane), place + lane)
+
+    def partial(self, buffer: Any, place: Expr, valid: int) -> Expr:
+        """A vector of which only some lanes may be read."""
+        if valid == self.lanes:
+            return load(buffer, place, lanes=self.lanes)
+        vector = self.build.register(self.lanes)
+        vector.set(splat(0.0, self.lanes))
+        for lane in range(valid):
+            vector.set_lane(lane, load(buffer, place + lane))
+        return vector.get()
+
+
+def _fold(vector: Register, operation: Any) -> Expr:
+    """All lanes of a vector combined, in pairs."""
+    parts = [vector.lane(lane) for lane in range(vector.lanes)]
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=False)
+        rest = parts[-1:] if len(parts) % 2 else []
+        parts = [operation(a, b) for a, b in pairs] + rest
+    return parts[0]
