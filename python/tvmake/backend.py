@@ -44,7 +44,7 @@ class TvmakeBackendRep(BackendRep):
         self._target = target
         self._num_threads = num_threads
         self._inputs = onnx_file.graph_inputs(model.graph)
-        self._compile_time = compile_time_inputs(model.graph)
+        self._compile_time = compile_time_inputs(model)
         self._modules: dict[Any, _Compiled] = {}
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:

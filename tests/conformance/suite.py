@@ -31,7 +31,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CPU_SECONDS = 120
-WALL_SECONDS = 400
+WALL_SECONDS = 1500
 MEMORY_BYTES = 12 << 30
 _LONGEST_REASON = 300
 
@@ -261,6 +261,7 @@ def main() -> None:
     parser.add_argument("--pattern", default="", help="run the cases whose name matches only")
     parser.add_argument("--failed-in", type=Path, help="run the cases that failed in this JSON")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--log", type=Path, help="keep each result here, and take up from it")
     arguments = parser.parse_args()
     outcomes: dict[str, Outcome] = {}
     cases = load_cases(arguments.pattern)
@@ -268,9 +269,17 @@ def main() -> None:
     if arguments.failed_in:
         before = json.loads(arguments.failed_in.read_text(encoding="utf-8"))["cases"]
         cases = [case for case in cases if before.get(case.name, {}).get("result") != "passed"]
+    if arguments.log and arguments.log.exists():
+        for line in arguments.log.read_text(encoding="utf-8").splitlines():
+            name, entry = json.loads(line)
+            outcomes[name] = Outcome(**entry)
+        cases = [case for case in cases if case.name not in outcomes]
     start = time.monotonic()
     for case, outcome in run_cases(cases, arguments.workers):
         outcomes[case.name] = outcome
+        if arguments.log:
+            with arguments.log.open("a", encoding="utf-8") as log:
+                log.write(json.dumps((case.name, asdict(outcome))) + "\n")
         if outcome.result != "passed":
             print(f"{case.name}: {outcome.result}: {outcome.reason}", flush=True)
     passed = sum(outcome.result == "passed" for outcome in outcomes.values())

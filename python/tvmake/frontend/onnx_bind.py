@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import onnx
@@ -13,10 +13,10 @@ from tvmake.errors import SpecError, nearest
 from . import onnx_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from onnx import GraphProto, ModelProto, NodeProto
+    from onnx import FunctionProto, ModelProto, NodeProto
 
     from tvmake.spec import InputValue
 
@@ -73,25 +73,48 @@ _SHAPE_READERS = {"Shape", "Size"}  # need the shape of their operand, never its
 _HIGHEST_RANK = 1  # what describes a shape is a vector or a scalar
 
 
-def compile_time_inputs(graph: GraphProto) -> frozenset[str]:
+def compile_time_inputs(model: ModelProto) -> frozenset[str]:
     """The graph inputs that must be constants: vectors and scalars that shapes depend on."""
     small = {
         value.name
-        for value in onnx_file.graph_inputs(graph)
+        for value in onnx_file.graph_inputs(model.graph)
         if value.type.tensor_type.HasField("shape")
         and len(value.type.tensor_type.shape.dim) <= _HIGHEST_RANK
     }
-    producers = {name: node for node in onnx_file.walk_nodes(graph) for name in node.output}
-    waiting = [name for node in onnx_file.walk_nodes(graph) for name in _operands(node)]
+    functions = {(f.domain, f.name): f for f in model.functions}
+    return frozenset(small & _needed(list(onnx_file.walk_nodes(model.graph)), functions))
+
+
+_Functions: TypeAlias = "Mapping[tuple[str, str], FunctionProto]"
+
+
+def _needed(nodes: Sequence[NodeProto], functions: _Functions) -> set[str]:
+    """The values that compile-time operands of the nodes depend on."""
+    sources: dict[str, set[str]] = {}
+    for node in nodes:
+        for name, found in _sources(node):
+            sources.setdefault(name, set()).update(found)
+    waiting = [name for node in nodes for name in _operands(node, functions)]
     needed = set[str]()
     while waiting:
         name = waiting.pop()
-        if name in needed:
-            continue
-        needed.add(name)
-        if name in producers and producers[name].op_type not in _SHAPE_READERS:
-            waiting += producers[name].input
-    return frozenset(small & needed)
+        if name not in needed:
+            needed.add(name)
+            waiting += sources.get(name, ())
+    return needed
+
+
+def _sources(node: NodeProto) -> Iterator[tuple[str, Iterable[str]]]:
+    """What the values depend on that a node defines, in its subgraphs too."""
+    if node.op_type in _SHAPE_READERS:
+        return
+    graphs = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    results = [output.name for graph in graphs for output in graph.output]
+    for name in node.output:
+        yield name, (*node.input, *results)
+    for graph in graphs:
+        for value in graph.input:  # of a loop's body: its state, or the results of a turn before
+            yield value.name, (*node.input, *results)
 
 
 def bind_inputs(model: ModelProto, values: Sequence[InputValue], path: Path) -> None:
@@ -150,6 +173,11 @@ def _tensor(value: onnx.ValueInfoProto, entry: InputValue, path: Path) -> onnx.T
     return numpy_helper.from_array(converted, entry.name)
 
 
-def _operands(node: NodeProto) -> Iterator[str]:
-    indices: Iterable[int] = _COMPILE_TIME_OPERANDS.get(node.op_type, ())
+def _operands(node: NodeProto, functions: _Functions) -> Iterator[str]:
+    function = functions.get((node.domain, node.op_type))
+    if function is None:
+        indices: Iterable[int] = _COMPILE_TIME_OPERANDS.get(node.op_type, ())
+    else:
+        needed = _needed(list(function.node), functions)
+        indices = [index for index, name in enumerate(function.input) if name in needed]
     return (node.input[index] for index in indices if index < len(node.input) and node.input[index])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from onnx import TensorProto
 from tvm import relax
 
 from tvmake.elements import ELEMENTS
@@ -27,10 +28,20 @@ _AS_STORED_WORDS = (
 _AS_STORED = frozenset(_AS_STORED_WORDS.split())
 
 
+# Operators that add up many elements: in half precision their sums would lose most of it.
+_SUMS_WORDS = (
+    "Attention AveragePool BatchNormalization Conv ConvTranspose CumSum Einsum Gemm "
+    "GlobalAveragePool GroupNormalization InstanceNormalization LRN LayerNormalization LogSoftmax "
+    "MatMul Mean MeanVarianceNormalization RMSNormalization ReduceL1 ReduceL2 ReduceLogSum "
+    "ReduceLogSumExp ReduceMean ReduceSum ReduceSumSquare Softmax Sum"
+)
+_SUMS = frozenset(_SUMS_WORDS.split())
+
+
 def convert(operator: Operator, converter: Callable[[Operator], relax.Expr]) -> relax.Expr:
     """Convert an operator whose operands or results may be stored as integers."""
-    floats = [_stored_float(number) for number in operator.input_types]
-    results = [_stored_float(number) for number in operator.output_types]
+    floats = [_widened(operator.name, number) for number in operator.input_types]
+    results = [_widened(operator.name, number) for number in operator.output_types]
     if operator.name in _AS_STORED or not any((*floats, *results)):
         return converter(operator)
     inputs = [
@@ -56,6 +67,9 @@ def _encode(operator: Operator, value: relax.Expr, name: str | None) -> relax.Ex
     return cast(operator, value, str(value.ty.dtype), name) if name else value
 
 
-def _stored_float(number: int) -> str | None:
+def _widened(operator: str, number: int) -> str | None:
+    """The name of the type, if the operator computes with float32 in its place."""
+    if number == TensorProto.FLOAT16 and operator in _SUMS:
+        return "float16"
     name = STORED.get(number)
     return name if name in ELEMENTS and name not in INTEGER_BITS else None

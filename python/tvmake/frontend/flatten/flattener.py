@@ -20,6 +20,7 @@ from onnx import GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, 
 
 from tvmake.errors import UnsupportedError
 from tvmake.frontend import onnx_external
+from tvmake.frontend.onnx_file import WRONGLY_INFERRED
 
 from . import control, functions, rules, sequences
 from .fold import fold
@@ -264,6 +265,9 @@ class Flattener:
             )
         except Exception:  # noqa: BLE001 - a type that ONNX cannot infer is not known, no more
             return {}
+        if node.op_type in WRONGLY_INFERRED:
+            for kind in found.values():
+                kind.tensor_type.ClearField("shape")
         return found
 
     def _capture(self, node: NodeProto, scope: Scope) -> None:
