@@ -10,6 +10,7 @@ from tvm import relax
 from tvmake.frontend.imported import ImportedModel
 from tvmake.optimize.activations import recognize_activations
 from tvmake.optimize.attention import fuse_attention
+from tvmake.optimize.convolutions import plain_convolutions
 from tvmake.optimize.dense import fuse_dense
 from tvmake.optimize.fold import fold_batch_norm
 from tvmake.optimize.layout import block_layouts
@@ -59,6 +60,7 @@ def optimize(
             _transform.CanonicalizeBindings(),
             _transform.DeadCodeElimination(["main"]),
         )
+        module = plain_convolutions(module)
         module = recognize_activations(module)
         module = fuse_attention(module, cpu)
         module = fuse_dense(module, cpu)
