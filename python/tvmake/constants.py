@@ -35,8 +35,8 @@ def values(constant: tvm.ir.GenericConst) -> Array:
         return constant.value.numpy()  # type: ignore[no-any-return]
 
 
-def release(constant: tvm.ir.GenericConst) -> None:
-    """Give back the memory of a constant that is a mapped file: it is read again when needed."""
-    array = _mapped.get(values(constant).ctypes.data)
+def release(constant: Array) -> None:
+    """Give back the memory of values that are a mapped file: they are read again when needed."""
+    array = _mapped.get(constant.ctypes.data)
     if array is not None and isinstance(array.base, mmap.mmap):
         array.base.madvise(mmap.MADV_DONTNEED)

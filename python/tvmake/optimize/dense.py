@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tvm import relax
 
+from tvmake import constants
 from tvmake.kernels.dense import ACTIVATIONS, Dense, block_vectors, dense, pack_weights
 from tvmake.optimize.main_function import (
     MainFunction,
@@ -119,6 +120,7 @@ class _Product:
         ) -> relax.Expr:
             width = vectors * cpu.lanes(32)
             packed = pack_weights(self.weights, width)
+            constants.release(self.weights)
             arguments = [reshaped(builder, new(self.data), (rows, depth)), relax.const(packed)]
             if self.bias is not None:
                 padding = packed.shape[0] * width - columns

@@ -178,7 +178,7 @@ class _Rewriter:
         if groups == channels == outputs and self._block(channels) > 1:
             block = self._block(channels)
             packed = relax.const(blocked.pack_depthwise(weight, block))
-            constants.release(call.args[1])
+            constants.release(weight)
             x = self._blocked(data, block)
             operator = partial(blocked.depthwise, window=window)
             return _Value(shape, None, {block: self._emit(operator, "depthwise", name, x, packed)})
@@ -191,6 +191,7 @@ class _Rewriter:
         tile = self._winograd_tile(window, weight.shape, groups, shape)
         if tile and inner == outer:
             packed = relax.const(winograd.pack(weight, tile, inner))
+            constants.release(weight)
             before, _, after = winograd.matrices(tile)
             operands = (relax.const(m.astype("float32")) for m in (before, after))
             moved = self.builder.call_te(
@@ -202,7 +203,7 @@ class _Rewriter:
             return _Value(shape, None, {outer: self.builder.emit(moved, name_hint=name)})
         inner = inner if inner > 1 else channels  # few input channels: all of them in one block
         packed = relax.const(blocked.pack_convolution(weight, inner, outer))
-        constants.release(call.args[1])
+        constants.release(weight)
         x = self._blocked(data, inner)
         operator = partial(blocked.convolution, window=window, groups=groups)
         return _Value(shape, None, {outer: self._emit(operator, "conv2d", name, x, packed)})
@@ -216,7 +217,7 @@ class _Rewriter:
         shape: tuple[int, ...],
     ) -> _Value | None:
         """A convolution in groups that are no whole blocks, while all channels are."""
-        weight, groups = call.args[1].value.numpy(), int(call.attrs.groups)
+        weight, groups = constants.values(call.args[1]), int(call.attrs.groups)
         outputs, group_inputs, _, _ = weight.shape
         block = self._block(outputs)
         whole = min(self._block(outputs // groups), self._block(group_inputs))
@@ -224,6 +225,7 @@ class _Rewriter:
             return None
         straddling = Straddling(group_inputs, outputs // groups, block, data.shape[1] // block)
         packed = relax.const(blocked.pack_straddling(weight, straddling))
+        constants.release(weight)
         x = self._blocked(data, block)
         operator = partial(blocked.convolution, window=window, groups=1, straddling=straddling)
         return _Value(shape, None, {block: self._emit(operator, "conv2d", name, x, packed)})

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import tvm
 from tvm import relax
 
+from tvmake import constants
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -105,7 +107,7 @@ def dtype(expression: relax.Expr) -> str:
 def constant(expression: relax.Expr) -> Array | None:
     """The value of a constant tensor."""
     if isinstance(expression, tvm.ir.GenericConst):
-        return expression.value.numpy()  # type: ignore[no-any-return]
+        return constants.values(expression)
     return None
 
 
