@@ -25,9 +25,16 @@ def _read_pt2(spec: ModelSpec) -> ImportedModel:
     return import_pt2(spec)
 
 
+def _read_tflite(spec: ModelSpec) -> ImportedModel:
+    from .tflite import import_tflite
+
+    return import_tflite(spec)
+
+
 _READERS: dict[str, Callable[[ModelSpec], ImportedModel]] = {
     ".onnx": _read_onnx,
     ".pt2": _read_pt2,
+    ".tflite": _read_tflite,
 }
 
 

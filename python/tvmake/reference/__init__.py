@@ -39,6 +39,10 @@ def _engine(path: Path) -> Engine:
         from . import pytorch
 
         return Engine(pytorch.outputs, pytorch.index_limits)
+    if suffix == ".tflite":
+        from . import litert
+
+        return Engine(litert.outputs, litert.index_limits)
     from . import onnx_runtime
 
     return Engine(onnx_runtime.outputs, onnx_runtime.index_limits)
@@ -65,8 +69,8 @@ def reference_outputs(
 ) -> dict[str, Array]:
     """What the format's own engine computes for the named tensors, which may be intermediate ones.
 
-    ONNX models run in onnxruntime, .pt2 programs in PyTorch. Intermediate tensors that the engine
-    does not know are left out.
+    ONNX models run in onnxruntime, .pt2 programs in PyTorch, .tflite models in LiteRT.
+    Intermediate tensors that the engine does not know are left out.
 
     Raises:
         ModelError: when the engine cannot run the model.

@@ -1,0 +1,1 @@
+"""Models as exporters really produce them: definitions, seeded weights, real exporters."""
