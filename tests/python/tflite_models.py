@@ -166,7 +166,7 @@ def integer_model(path: Path) -> Path:
     """All in int8, sums in int32; the scales from what the float model computes."""
     writer = _Writer()
     ranges = _ranges(float_model(path))
-    scales = {}
+    scales: dict[str, tuple[float, int]] = {}
     for name, shape in _SHAPES.items():
         low, high = min(ranges[name][0], 0.0), max(ranges[name][1], 0.0)
         scale = (high - low) / 255
