@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .flatten import FlatGraph
 
 _PROTOBUF_LIMIT = 1 << 31
+_MISPLACED = {"SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization"}
 
 # Operators whose shape ONNX infers wrongly: for STFT's `onesided` it takes the other case.
 WRONGLY_INFERRED = frozenset({"STFT"})
@@ -57,6 +58,7 @@ def read(path: Path) -> tuple[ModelProto, tuple[str, ...]]:
             fix="export or copy the model again",
         )
     external = onnx_external.attach(model, path)
+    _name_domains(model)
     if not all(output.type.tensor_type.HasField("shape") for output in model.graph.output):
         # Legal in practice, though the checker below wants the shapes of outputs spelled out.
         model = infer_shapes(model, path)
@@ -74,6 +76,19 @@ def read(path: Path) -> tuple[ModelProto, tuple[str, ...]]:
     for tensor in unknown:
         tensor.ClearField("shape")
     return model, (str(path), *external)
+
+
+def _name_domains(model: ModelProto) -> None:
+    """Put operators that onnxruntime writes as if they were ONNX's into its domain, in place."""
+    misplaced = [
+        node
+        for node in walk_nodes(model.graph)
+        if node.op_type in _MISPLACED and node.domain in ("", "ai.onnx")
+    ]
+    for node in misplaced:
+        node.domain = "com.microsoft"
+    if misplaced and "com.microsoft" not in opsets(model):
+        model.opset_import.add(domain="com.microsoft", version=1)
 
 
 def opset(model: ModelProto) -> int:

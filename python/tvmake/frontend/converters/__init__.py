@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from . import (
     arithmetic,
+    attention,
     casts,
+    contrib,
     indexing,
     linear_algebra,
     ml,
@@ -33,7 +35,9 @@ __all__ = ["CONVERTERS", "Converter", "Operator", "convert_stored", "qualified_n
 
 CONVERTERS: dict[str, Converter] = {
     **arithmetic.CONVERTERS,
+    **attention.CONVERTERS,
     **casts.CONVERTERS,
+    **contrib.CONVERTERS,
     **indexing.CONVERTERS,
     **linear_algebra.CONVERTERS,
     **ml.CONVERTERS,
