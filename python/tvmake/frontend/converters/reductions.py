@@ -68,7 +68,16 @@ def _reduce(data: te.Tensor, axes: list[int], reducer: Any, *, kept: bool) -> te
     return te.compute(result, element, name="extreme")
 
 
+# TE counts the parameters of these: two, while TVM's own functions have more.
+def _larger(a: Any, b: Any) -> Any:
+    return tirx.max(a, b)
+
+
+def _smaller(a: Any, b: Any) -> Any:
+    return tirx.min(a, b)
+
+
 CONVERTERS: dict[str, Converter] = {
-    "ReduceMax": _extreme(tirx.max, -1),
-    "ReduceMin": _extreme(tirx.min, 1),
+    "ReduceMax": _extreme(_larger, -1),
+    "ReduceMin": _extreme(_smaller, 1),
 }
