@@ -8,7 +8,9 @@
 # Compiles a model file into a C++ library. Programs link <target>, include "<target>.hpp" (C++) or
 # "<target>.h" (C), and need nothing else.
 #
-#   MODEL      the model file (.onnx), absolute or relative to the current source folder.
+#   MODEL      the model file (.onnx; .pt2 of torch.export; .tflite), absolute or relative to the current
+#              source folder. The last two need Python packages beyond ONNX's; they are added to the
+#              private environment, which is made again for it.
 #   INPUTS     shapes and element types of inputs whose shape the file leaves open, for example
 #              "x=float32[1,3,224,224]"; or the value of an input that is to be compiled in as a constant, a
 #              number, true, false or a list: "axes=[0,1]".
@@ -68,6 +70,11 @@ function(tvmake_add_model target)
   _tvmake_check_toolchain("${who}")
   _tvmake_model_defaults()
   _tvmake_check_model_arguments()
+  if(ARG_MODEL MATCHES "\\.[pP][tT]2$")
+    _tvmake_require_extra(torch)
+  elseif(ARG_MODEL MATCHES "\\.[tT][fF][lL][iI][tT][eE]$")
+    _tvmake_require_extra(tflite)
+  endif()
 
   tvmake_runtime(LINKAGE ${ARG_RUNTIME})
   _tvmake_add_compilation(${target})

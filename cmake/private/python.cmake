@@ -5,7 +5,8 @@
 # first python3 of PATH. The first of those that has all of tvmake's requirements is used as it is. When
 # none has, a private environment is made once in the cache folder, of the first one found, and shared by
 # all build trees; the user's own environments are never changed. TVMAKE_EXTRAS adds groups of optional
-# requirements (test, bench).
+# requirements (test, bench). A model whose format needs more than ONNX does (_tvmake_require_extra) adds
+# its group by itself.
 
 # Set <out> to the Python's path. The answer is kept for this configure run.
 function(_tvmake_python out)
@@ -18,6 +19,15 @@ function(_tvmake_python out)
     message(STATUS "tvmake: Python ${version} at ${python}")
   endif()
   set(${out} "${python}" PARENT_SCOPE)
+endfunction()
+
+# Make sure that the Python has a group of optional requirements; from here on it may be another one.
+function(_tvmake_require_extra extra)
+  get_property(extras GLOBAL PROPERTY TVMAKE_FORMAT_EXTRAS)
+  if(NOT extra IN_LIST TVMAKE_EXTRAS AND NOT extra IN_LIST extras)
+    set_property(GLOBAL APPEND PROPERTY TVMAKE_FORMAT_EXTRAS ${extra})
+    set_property(GLOBAL PROPERTY TVMAKE_PYTHON_EXECUTABLE "")
+  endif()
 endfunction()
 
 # Set <version> and <folder> to those of an installed package that the requirements name.
@@ -151,7 +161,10 @@ endfunction()
 function(_tvmake_probe_python out_probe out_error python)
   _tvmake_root(root)
   _tvmake_clean_environment(clean)
-  string(REPLACE ";" "," extras "${TVMAKE_EXTRAS}")
+  get_property(format_extras GLOBAL PROPERTY TVMAKE_FORMAT_EXTRAS)
+  set(extras ${TVMAKE_EXTRAS} ${format_extras})
+  list(REMOVE_DUPLICATES extras)
+  string(REPLACE ";" "," extras "${extras}")
   execute_process(
     COMMAND
       ${clean} "${python}" "${root}/cmake/private/probe.py" --project "${root}/pyproject.toml"

@@ -189,6 +189,26 @@ def compile_command(
         typer.echo(compile_summary(compiled))
 
 
+@app.command("export")
+def export_command(
+    factory: Annotated[
+        str, typer.Argument(help="What makes the PyTorch model.", metavar="MODULE:FUNCTION")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .pt2 file to write.")],
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--input",
+            help="An input of forward(), in order: dtype[d0,d1,…]; a name stands for any size.",
+        ),
+    ],
+) -> None:
+    """Write a PyTorch model as a .pt2 file (torch.export)."""
+    from tvmake.export import export_model
+
+    export_model(factory, inputs, output)
+
+
 @app.command()
 def render(
     manifest: Annotated[Path, typer.Option(help="The compiled model's manifest.json.")],

@@ -7,7 +7,7 @@ from tvmake.paths import PACKAGE_DIR
 # What never changes a compiled artifact: the faces and the tools around the compiler.
 _NOT_COMPILER = {
     *("__main__.py", "cli.py", "doctor.py", "dump.py", "render.py", "report.py", "sources.py"),
-    *("verify.py", "paths.py", "sbom.py", "new.py", "render_wheel.py"),
+    *("export.py", "verify.py", "paths.py", "sbom.py", "new.py", "render_wheel.py"),
 }
 
 

@@ -109,6 +109,20 @@ def test_other_extras_are_another_environment(sandbox: Sandbox) -> None:
     )
 
 
+def test_a_format_brings_its_requirements(sandbox: Sandbox) -> None:
+    project = sandbox.project()
+    project.write(
+        "_tvmake_python(before)\n_tvmake_require_extra(test)\n_tvmake_python(python)\n"
+        'execute_process(COMMAND "${before}" -c "import sample_extra" RESULT_VARIABLE first\n'
+        "  ERROR_QUIET)\n"
+        'execute_process(COMMAND "${python}" -c "import sample_extra" RESULT_VARIABLE second)\n'
+        'message(STATUS "before: ${first}, after: ${second}")',
+        languages="NONE",
+    )
+    assert "before: 1, after: 0" in project.configure("-DTVMAKE_PYTHON=").check()
+    assert len(sandbox.environments) == 2
+
+
 def test_two_configure_runs_at_once(sandbox: Sandbox) -> None:
     with ThreadPoolExecutor() as pool:
         said = list(pool.map(sandbox.configure, ("first", "second", "third")))

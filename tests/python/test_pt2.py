@@ -16,6 +16,7 @@ from python.arena_runner import run
 from python.onnx_models import random, spec
 from tvmake.compiler import CompiledModel, compile_model
 from tvmake.errors import ModelError, SpecError, UnsupportedError
+from tvmake.export import export_model
 from tvmake.frontend import import_model
 from tvmake.reference import reference_outputs
 
@@ -221,6 +222,38 @@ def test_no_code_of_the_file_is_run(tmp_path: Path) -> None:
         torch.export.load(path)  # what tvmake must not do
     with pytest.raises(UnsupportedError, match="example inputs"):
         import_model(spec(path))
+
+
+FACTORY = """
+import torch
+
+def make():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Dropout(0.5))
+
+def number():
+    return 1
+"""
+
+
+def test_export_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "factory_of_models.py").write_text(FACTORY, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "m.pt2"
+    export_model("factory_of_models:make", ["float32[N,4]"], path)
+    check(path, {"input": random(3, 4)}, "input=float32[3,4]")
+    for factory, what in (
+        ("factory_of_models", "cannot read"),
+        ("factory_of_model:make", "cannot be imported"),
+        ("factory_of_models:mak", "did you mean 'make'"),
+        ("factory_of_models:number", "no torch.nn.Module"),
+    ):
+        with pytest.raises(SpecError, match=what):
+            export_model(factory, ["float32[1,4]"], path)
+    with pytest.raises(SpecError, match="cannot be exported"):
+        export_model("factory_of_models:make", ["float32[1,5]"], path)
+    with pytest.raises(SpecError, match="unknown element type"):
+        export_model("factory_of_models:make", ["float31[1,4]"], path)
 
 
 def test_without_torch_the_message_has_the_command(
