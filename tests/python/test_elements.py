@@ -20,6 +20,7 @@ from tvmake.frontend.converters.elements import (
     decode,
     elementwise,
     encode,
+    encode_half,
     wrap_integer,
 )
 
@@ -77,6 +78,15 @@ def test_doubles_are_rounded_once() -> None:
         lambda x: encode(x, "float8_e4m3fnuz", saturate=True), np.array([just_below]), "uint8"
     )
     assert got.view(ml_dtypes.float8_e4m3fnuz).astype(float) == [208]
+
+
+def test_doubles_to_halves() -> None:
+    halves = np.arange(1 << 16).astype(np.uint16).view(np.float16)
+    with np.errstate(all="ignore"):
+        values = [numbers(halves).astype(float), [65519.99, 65520.0, 2.0**-25, 1e300]]
+        data = np.concatenate(values)
+        expected = data.astype(np.float16)
+    np.testing.assert_array_equal(compute(encode_half, data, "float16"), expected)
 
 
 @pytest.mark.parametrize("mode", ["up", "down", "nearest"])

@@ -76,6 +76,8 @@ def _cast_like(operator: Operator) -> relax.Expr | None:
 
 def _convert(operator: Operator, target_type: int) -> relax.Expr | None:
     names = [operator.dtype(0), dtype_name(target_type)]
+    if names == ["float64", "float16"]:
+        return _map(operator, operator.operand(0), elements.encode_half, "encode")
     if not set(names) & set(ELEMENTS):
         return None
     mode = operator.attributes.get("round_mode", b"up")

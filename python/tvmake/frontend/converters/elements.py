@@ -54,6 +54,7 @@ FORMATS = {
     "float6_e3m2fn": Format(3, 2, 3, 0x1F, None, None),
     "float4_e2m1fn": Format(2, 1, 1, 0x7, None, None),
 }
+_HALF = Format(5, 10, 15, 0x7BFF, 0x7C00, 0x7E00)
 INTEGER_BITS = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4}
 _SOURCES = {"float32": ("uint32", 23, 127), "float64": ("uint64", 52, 1023)}
 
@@ -97,16 +98,30 @@ def encode(value: _Expr, element: str, *, saturate: bool, round_mode: str = "up"
             it becomes infinity, or NaN where there is none.
         round_mode: `up`, `down` or `nearest`, for float8_e8m0fnu alone.
     """
-    dtype = str(value.ty.dtype)
-    if dtype not in _SOURCES:
-        value = value.astype(
-            "float64" if dtype in ("int32", "uint32", "int64", "uint64") else "float32"
-        )
-        dtype = str(value.ty.dtype)
+    value = _as_source(value)
     if element == "float8_e8m0fnu":
         return _encode_power(value.astype("float32"), saturate, round_mode)
-    form = FORMATS[element]
-    word, mantissa, bias = _SOURCES[dtype]
+    return _encode(value, FORMATS[element], saturate).astype(ELEMENTS[element].storage)
+
+
+def encode_half(value: _Expr) -> _Expr:
+    """The nearest float16 number. Not every target has an instruction for doubles."""
+    bits = _encode(_as_source(value), _HALF, saturate=False)
+    return tirx.reinterpret("float16", bits.astype("uint16"))
+
+
+def _as_source(value: _Expr) -> _Expr:
+    """The value in a type whose bits are known here."""
+    dtype = str(value.ty.dtype)
+    if dtype in _SOURCES:
+        return value
+    wide = dtype in ("int32", "uint32", "int64", "uint64")
+    return value.astype("float64" if wide else "float32")
+
+
+def _encode(value: _Expr, form: Format, saturate: bool) -> _Expr:
+    """The bits as an unsigned integer of the value's width."""
+    word, mantissa, bias = _SOURCES[str(value.ty.dtype)]
     bits = tirx.reinterpret(word, value)
     width = 32 if word == "uint32" else 64
 
@@ -133,7 +148,7 @@ def encode(value: _Expr, element: str, *, saturate: bool, round_mode: str = "up"
     else:
         nan = const(form.nan)
         result = tirx.Select(is_nan, (nan | sign) if form.has_negative_zero else nan, result)
-    return result.astype(ELEMENTS[element].storage)
+    return result
 
 
 def _rounded(magnitude: _Expr, form: Format, mantissa: int, bias: int, word: str) -> _Expr:
