@@ -19,6 +19,9 @@ _NUMPY_TYPES = {
     "bool": "np.bool_",
     **{name: f"np.{name}" for name in ("float16", "float32", "float64")},
     **{f"{sign}int{bits}": f"np.{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    # One element per byte.
+    **{f"{sign}int{bits}": f"np.{sign}int8" for sign in ("", "u") for bits in (2, 4)},
+    **{f"float{name}": "np.uint8" for name in ("4_e2m1fn", "6_e2m3fn", "6_e3m2fn")},
 }
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 import tvm
+from onnx import TensorProto
 from onnx.numpy_helper import saturate_cast, to_float8e8m0
 from tvm import te
 
+from python.onnx_models import node, save, spec
 from tvmake import elements
+from tvmake.compiler import compile_model
 from tvmake.frontend.converters.elements import (
     FORMATS,
     INTEGER_BITS,
@@ -111,3 +115,27 @@ def test_integers(name: str, source: str) -> None:
     data = np.arange(-40, 40).astype(source)
     got = compute(lambda x: wrap_integer(x, name), data, elements.storage(name))
     np.testing.assert_array_equal(got, data.astype(getattr(ml_dtypes, name)).astype(np.int8))
+
+
+def test_callers_see_the_models_types(tmp_path: Path) -> None:
+    nodes = [
+        node("Cast", "x", "f", to=TensorProto.FLOAT),
+        node("Cast", "f", "y", to=TensorProto.INT4),
+        node("Cast", "f", "z", to=TensorProto.FLOAT8E5M2),
+    ]
+    types = {
+        "x": TensorProto.BFLOAT16,
+        "y": TensorProto.INT4,
+        "z": TensorProto.FLOAT8E5M2,
+    }
+    path = save(tmp_path / "m.onnx", nodes, {"x": (2, 3)}, ["y", "z"], types=types, opset=21)
+    model = compile_model(spec(path))
+    graph = model.graph
+    assert [graph.tensors[index].dtype for index in graph.inputs] == ["bfloat16"]
+    assert [graph.tensors[index].dtype for index in graph.outputs] == ["int8", "float8_e5m2"]
+    assert [graph.tensors[index].bytes for index in graph.outputs] == [6, 6]
+    assert model.imported.output_types == ("int4", "float8_e5m2")
+    assert [elements.dlpack_type(name) for name in model.imported.output_types] == [
+        (0, 8, 1),
+        (12, 8, 1),
+    ]
