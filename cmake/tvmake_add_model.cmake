@@ -1,6 +1,6 @@
 # tvmake_add_model(<target> MODEL <file>
 #   [INPUTS <name>=<dtype>[d0,d1,…]|<name>=<value> …] [OUTPUTS <name>…]
-#   [PREPROCESS <name>=image(<step>, …) …] [EXECUTOR graph]
+#   [PREPROCESS <name>=image(<step>, …) …] [EXECUTOR auto|graph|vm]
 #   [LIBRARY STATIC|SHARED] [RUNTIME STATIC|SHARED|EXTERNAL] [WEIGHTS EMBED|FILE]
 #   [OPTIMIZE SPEED|SIZE|PRECISE] [NAMESPACE <namespace>] [CPU <cpu>|native] [FEATURES +<x>|-<x> …]
 #   [VERIFY [RTOL <r>] [ATOL <a>]])
@@ -15,9 +15,13 @@
 #              "x=float32[1,3,224,224]"; or the value of an input that is to be compiled in as a constant, a
 #              number, true, false or a list: "axes=[0,1]".
 #   OUTPUTS    names of the outputs to keep, any of the model's tensors (default: the model's outputs).
+#              A symbol in place of a number, "x=float32[N,3,H,W]", is known at run time only; a bound,
+#              "x=float32[N<=8,3,H,W]" or "N<=8" as an entry of its own, fixes the memory that it needs.
 #   PREPROCESS takes inputs as images of bytes and compiles the steps to the model's input into it, for
 #              example "x=image(uint8, HWC, size=480x640, scale=1/255, mean=0.5, std=0.2)"; see docs/images.md.
-#   EXECUTOR   what runs the model (default graph, the only one so far).
+#   EXECUTOR   what runs the model: graph for static shapes; vm for shapes, or control flow, that are known
+#              at run time only; auto (default) for vm where the model needs it, which the build tells, with
+#              the reason.
 #   LIBRARY    STATIC or SHARED (default: SHARED if BUILD_SHARED_LIBS is on, else STATIC). A shared one
 #              exports the functions <target>_… and nothing of TVM.
 #   RUNTIME    where the library has the runtime from, see tvmake_runtime() (default STATIC). With SHARED and
@@ -101,7 +105,7 @@ macro(_tvmake_model_defaults)
   endif()
   set(
     defaults
-    EXECUTOR=graph
+    EXECUTOR=auto
     RUNTIME=STATIC
     WEIGHTS=EMBED
     OPTIMIZE=SPEED
@@ -144,7 +148,7 @@ macro(_tvmake_check_model_arguments)
       FIX "correct MODEL, or fetch the file first (git lfs pull?)"
     )
   endif()
-  _tvmake_check_choice("${who}" EXECUTOR "${ARG_EXECUTOR}" graph)
+  _tvmake_check_choice("${who}" EXECUTOR "${ARG_EXECUTOR}" auto graph vm)
   _tvmake_check_choice("${who}" LIBRARY "${ARG_LIBRARY}" STATIC SHARED)
   _tvmake_check_choice("${who}" RUNTIME "${ARG_RUNTIME}" STATIC SHARED EXTERNAL)
   _tvmake_check_choice("${who}" WEIGHTS "${ARG_WEIGHTS}" EMBED FILE)
@@ -158,14 +162,15 @@ macro(_tvmake_check_model_arguments)
   endif()
   foreach(input IN LISTS ARG_INPUTS)
     if(
-      NOT input MATCHES "^.+=[a-z0-9]+\\[[0-9, ]*\\]$"
+      NOT input MATCHES "^.+=[a-z0-9]+\\[[A-Za-z0-9_<=, ]*\\]$"
+      AND NOT input MATCHES "^[A-Za-z_][A-Za-z0-9_]* *<= *[1-9][0-9]*$"
       AND NOT input MATCHES "^.+=(\\[.*\\]|[-+.0-9][-+.0-9eE]*|true|false)$"
     )
       _tvmake_fail(
         "${who}"
         "INPUTS has '${input}'"
         EXPECTED
-          "<name>=<dtype>[d0,d1,…], for example x=float32[1,3,224,224], or <name>=<value>, for example axes=[0,1]"
+          "<name>=<dtype>[d0,d1,…], for example x=float32[1,3,224,224], or <name>=<value>, for example axes=[0,1], or a bound <symbol><=<n>, for example N<=8"
       )
     endif()
   endforeach()

@@ -43,6 +43,8 @@ function(_tvmake_component prefix component linkage)
       src/c_api.cc
       src/cpu_features.cc
       src/dtype.cc
+      src/dynamic_reader.cc
+      src/dynamic_shapes.cc
       src/executor.cc
       src/executor_impl.cc
       src/file.cc

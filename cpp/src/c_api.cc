@@ -107,6 +107,28 @@ tvmake_status OpenShared(Handle& handle, const Handle* source, const tvmake_opti
   });
 }
 
+tvmake_status SetInputShape(Handle* handle, size_t index, const int64_t* shape,
+                            size_t rank) noexcept {
+  return Guard(handle, [=](Executor& executor) {
+    Require(shape != nullptr || rank == 0, "shape is NULL");
+    executor.SetInputShape(index, {shape, rank});
+  });
+}
+
+tvmake_status InputView(Handle* handle, size_t index, tvmake_tensor_view* view) noexcept {
+  return Guard(handle, [=](Executor& executor) {
+    Require(view != nullptr, "view is NULL");
+    *view = ToView(executor.GetInput(index));
+  });
+}
+
+tvmake_status OutputView(Handle* handle, size_t index, tvmake_tensor_view* view) noexcept {
+  return Guard(handle, [=](Executor& executor) {
+    Require(view != nullptr, "view is NULL");
+    *view = ToView(executor.GetOutput(index));
+  });
+}
+
 tvmake_status SetInput(Handle* handle, size_t index, const void* data, size_t bytes) noexcept {
   return Guard(handle, [=](Executor& executor) { executor.SetInput(index, data, bytes); });
 }

@@ -11,6 +11,13 @@
 #include "text.h"
 
 namespace tvmake {
+namespace {
+
+std::span<const int64_t> ShapeOf(const DLTensor& tensor) {
+  return {tensor.shape, static_cast<size_t>(tensor.ndim)};
+}
+
+}  // namespace
 
 Executor::Executor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Executor::~Executor() = default;
@@ -48,6 +55,7 @@ int Executor::output_index(std::string_view name) const { return FindPort(impl_-
 int Executor::num_threads() const { return impl_->num_threads; }
 size_t Executor::alignment() const { return impl_->graph->alignment; }
 size_t Executor::arena_bytes() const { return impl_->graph->arena_bytes; }
+size_t Executor::pool_bytes() const { return impl_->shapes ? impl_->shapes->pool_bytes() : 0; }
 size_t Executor::weights_bytes() const { return impl_->weights ? impl_->weights->bytes() : 0; }
 size_t Executor::num_calls() const { return impl_->calls.size(); }
 
@@ -59,28 +67,37 @@ std::string_view Executor::call_name(size_t index) const {
   return impl_->graph->calls[index].name;
 }
 
+void Executor::SetInputShape(size_t index, std::span<const int64_t> shape) {
+  impl_->SetShape(impl_->Input(index), shape);
+}
+
 void Executor::SetInput(size_t index, const DLTensor& tensor) {
   const Port& input = impl_->Input(index);
   CheckTensor(impl_->model, input, &tensor);
-  SetInput(index, TensorData(tensor), input.info.bytes);
+  if (input.info.is_dynamic) SetInputShape(index, ShapeOf(tensor));
+  SetInput(index, TensorData(tensor), impl_->Bytes(input));
 }
 
 void Executor::SetInput(size_t index, const void* data, size_t bytes) {
   Port& input = impl_->Input(index);
-  CheckBuffer(impl_->model, input, data, bytes);
+  CheckBuffer(impl_->model, input, data, bytes, impl_->Bytes(input));
   impl_->Unbind(input);
-  if (bytes != 0) std::memmove(input.arena_data, data, bytes);
+  if (bytes != 0) std::memmove(impl_->View(input).data, data, bytes);
 }
 
 void Executor::SetInputZeroCopy(size_t index, const DLTensor* tensor) {
   const Port& input = impl_->Input(index);
   CheckTensor(impl_->model, input, tensor);
-  SetInputZeroCopy(index, TensorData(*tensor), input.info.bytes);
+  if (input.info.is_dynamic) {
+    CheckAlignment(impl_->model, input, TensorData(*tensor), alignment());
+    SetInputShape(index, ShapeOf(*tensor));
+  }
+  SetInputZeroCopy(index, TensorData(*tensor), impl_->Bytes(input));
 }
 
 void Executor::SetInputZeroCopy(size_t index, const void* data, size_t bytes) {
   Port& input = impl_->Input(index);
-  CheckBuffer(impl_->model, input, data, bytes);
+  CheckBuffer(impl_->model, input, data, bytes, impl_->Bytes(input));
   CheckAlignment(impl_->model, input, data, alignment());
   // DLTensor has no const data; kernels do not write to the tensors of inputs.
   impl_->Bind(input, const_cast<void*>(data));
@@ -94,7 +111,12 @@ void Executor::SetOutputZeroCopy(size_t index, const DLTensor* tensor) {
 
 void Executor::SetOutputZeroCopy(size_t index, void* data, size_t bytes) {
   Port& output = impl_->Output(index);
-  CheckBuffer(impl_->model, output, data, bytes);
+  if (output.info.is_dynamic && output.info.bytes == 0) {
+    impl_->Fail(ErrorKind::kShape, "output ", Quoted(output.info.name),
+                ": its size has no bound, so that no memory is known to be large enough; "
+                "copy it after the run, or bound its dimensions with INPUTS");
+  }
+  CheckBuffer(impl_->model, output, data, bytes, output.info.bytes);
   CheckAlignment(impl_->model, output, data, alignment());
   impl_->Bind(output, data);
 }
@@ -106,18 +128,19 @@ DLTensor Executor::GetOutput(size_t index) const { return impl_->View(impl_->Out
 
 void Executor::CopyOutput(size_t index, void* data, size_t bytes) const {
   const Port& output = impl_->Output(index);
-  CheckBuffer(impl_->model, output, data, bytes);
+  CheckBuffer(impl_->model, output, data, bytes, impl_->Bytes(output));
   if (bytes != 0) std::memmove(data, impl_->View(output).data, bytes);
 }
 
 void Executor::CopyOutput(size_t index, const DLTensor& tensor) const {
   const Port& output = impl_->Output(index);
   CheckTensor(impl_->model, output, &tensor);
-  CopyOutput(index, TensorData(tensor), output.info.bytes);
+  CopyOutput(index, TensorData(tensor), impl_->Bytes(output));
 }
 
 void Executor::Run() {
   const ThreadPool::Scope scope(impl_->pool.get());
+  if (impl_->shapes) return impl_->RunDynamic(nullptr);
   TVMFFIAny result{};
   for (const PreparedCall& call : impl_->calls) {
     if (call.function(nullptr, call.args, call.num_args, &result) != 0) [[unlikely]] {
@@ -129,6 +152,7 @@ void Executor::Run() {
 void Executor::Run(const std::function<void(const CallView&)>& observer) {
   using Clock = std::chrono::steady_clock;
   const ThreadPool::Scope scope(impl_->pool.get());
+  if (impl_->shapes) return impl_->RunDynamic(&observer);
   TVMFFIAny result{};
   for (const PreparedCall& call : impl_->calls) {
     const auto begin = Clock::now();

@@ -1,5 +1,7 @@
 #include "executor_impl.h"
 
+#include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "dtype.h"
@@ -49,9 +51,14 @@ Executor::Impl::Impl(const ModelDefinition& model_in, std::shared_ptr<const Grap
     : model(model_in),
       graph(std::move(graph_in)),
       num_threads(CheckNumThreads(num_threads_in)),
-      arena(graph->arena_bytes, graph->alignment) {
+      arena(graph->arena_bytes, graph->alignment),
+      dims(graph->dims) {
   PrepareTensors();
   PrepareCalls();
+  if (graph->dynamic) {
+    shapes = std::make_unique<DynamicShapes>(*graph, tensors, dims, args);
+  }
+  port_shapes.reserve(graph->inputs.size() + graph->outputs.size());
   PreparePorts("input", graph->inputs, &inputs);
   PreparePorts("output", graph->outputs, &outputs);
   UseWeights(std::move(weights_in));
@@ -65,8 +72,7 @@ Executor::Impl::Impl(const ModelDefinition& model_in, std::shared_ptr<const Grap
 void Executor::Impl::PrepareTensors() {
   tensors.reserve(graph->tensors.size());
   for (const GraphTensor& tensor : graph->tensors) {
-    // Kernels take shapes as non-const, and do not write to them.
-    auto* shape = const_cast<int64_t*>(graph->dims.data() + tensor.shape_begin);
+    int64_t* shape = dims.data() + tensor.shape_begin;
     void* data = tensor.byte_offset < 0 ? nullptr : arena.data() + tensor.byte_offset;
     tensors.push_back({.data = data,
                        .device = {kDLCPU, 0},
@@ -82,8 +88,12 @@ void Executor::Impl::PrepareCalls() {
   args.reserve(graph->args.size());
   for (const int32_t tensor : graph->args) {
     TVMFFIAny arg{};
-    arg.type_index = kTVMFFIDLTensorPtr;
-    arg.v_ptr = &tensors[static_cast<size_t>(tensor)];
+    if (tensor == kScalar) {
+      arg.type_index = kTVMFFIInt;
+    } else {
+      arg.type_index = kTVMFFIDLTensorPtr;
+      arg.v_ptr = &tensors[static_cast<size_t>(tensor)];
+    }
     args.push_back(arg);
   }
   calls.reserve(graph->calls.size());
@@ -98,11 +108,19 @@ void Executor::Impl::PreparePorts(const char* role, const std::vector<GraphPort>
   to->reserve(from.size());
   for (const GraphPort& port : from) {
     const auto tensor = static_cast<size_t>(port.tensor);
-    to->push_back({.role = role,
-                   .info = {port.name, graph->tensors[tensor].dtype, graph->Shape(port.tensor),
-                            graph->tensors[tensor].bytes},
-                   .tensor = port.tensor,
-                   .arena_data = tensors[tensor].data});
+    const std::span<const int64_t> largest = graph->Shape(port.tensor);
+    TensorInfo info = {port.name, graph->tensors[tensor].dtype, largest,
+                       graph->tensors[tensor].bytes, largest};
+    if (graph->dynamic && graph->dynamic->is_dynamic[tensor]) {
+      info.shape = port_shapes.emplace_back(largest.begin(), largest.end());
+      for (const Target& dim : graph->dynamic->dims) {
+        const size_t axis = dim.index - graph->tensors[tensor].shape_begin;
+        if (axis < largest.size()) port_shapes.back()[axis] = -1;
+      }
+      info.is_dynamic = true;
+    }
+    to->push_back(
+        {.role = role, .info = info, .tensor = port.tensor, .arena_data = tensors[tensor].data});
   }
 }
 
@@ -116,7 +134,68 @@ void Executor::Impl::SetData(int32_t root, void* data) {
 }
 
 void Executor::Impl::Bind(const Port& port, void* data) {
-  SetData(graph->tensors[static_cast<size_t>(port.tensor)].root, data);
+  const int32_t root = graph->tensors[static_cast<size_t>(port.tensor)].root;
+  if (shapes) shapes->SetBound(root, true);
+  SetData(root, data);
+}
+
+void Executor::Impl::Unbind(const Port& port) {
+  if (!port.info.is_dynamic) return Bind(port, port.arena_data);
+  const int32_t root = graph->tensors[static_cast<size_t>(port.tensor)].root;
+  shapes->SetBound(root, false);
+  void* pooled = shapes->PoolData(root);
+  SetData(root, pooled != nullptr ? pooled : port.arena_data);
+}
+
+void Executor::Impl::SetShape(const Port& port, std::span<const int64_t> shape) {
+  if (port.info.is_dynamic) {
+    try {
+      shapes->SetInputShape(port.tensor, shape);
+      Unbind(port);  // the caller's memory has the size of the shape before
+    } catch (const Error& error) {
+      Fail(error.kind(), port.role, " ", Quoted(port.info.name), ": ", error.what());
+    }
+  } else if (!std::ranges::equal(shape, port.info.shape)) {
+    Fail(ErrorKind::kShape, port.role, " ", Quoted(port.info.name), ": got shape ",
+         ShapeText(shape), ", expected ", ShapeText(port.info.shape),
+         "; it is not dynamic in this model");
+  }
+}
+
+size_t Executor::Impl::Bytes(const Port& port) const {
+  return port.info.is_dynamic ? shapes->Bytes(port.tensor) : port.info.bytes;
+}
+
+void Executor::Impl::RunDynamic(const std::function<void(const CallView&)>* observer) {
+  using Clock = std::chrono::steady_clock;
+  const auto failing = [&](const PreparedCall* call, auto&& body) {
+    try {
+      body();
+    } catch (const Error& error) {
+      if (call == nullptr) Fail(error.kind(), error.what());
+      const CallView view = ViewOf(*call);
+      Fail(error.kind(), "call ", view.index, " ", Quoted(view.name), ": ", error.what());
+    }
+  };
+  failing(nullptr, [&] { shapes->Begin(); });
+  TVMFFIAny result{};
+  for (size_t i = 0; i < calls.size(); ++i) {
+    const PreparedCall& call = calls[i];
+    const DynamicCall& dynamic = graph->dynamic->calls[i];
+    const bool wanted = dynamic.guards.empty() || shapes->Wanted(dynamic);
+    if (call.function == nullptr) {
+      failing(&call, [&] { wanted ? shapes->Bind(dynamic) : shapes->Skip(dynamic); });
+      continue;
+    }
+    if (!wanted) continue;
+    const auto begin = observer != nullptr ? Clock::now() : Clock::time_point();
+    if (call.function(nullptr, call.args, call.num_args, &result) != 0) FailCall(call);
+    if (observer == nullptr) continue;
+    const auto end = Clock::now();
+    CallView view = ViewOf(call);
+    view.nanoseconds = std::chrono::nanoseconds(end - begin).count();
+    (*observer)(view);
+  }
 }
 
 void Executor::Impl::UseWeights(std::shared_ptr<const Weights> new_weights) {

@@ -2,12 +2,15 @@
 #ifndef TVMAKE_EXECUTOR_IMPL_H_
 #define TVMAKE_EXECUTOR_IMPL_H_
 
+#include <functional>
 #include <memory>
 #include <new>
+#include <span>
 #include <string_view>
 #include <vector>
 
 #include "aligned_buffer.h"
+#include "dynamic_shapes.h"
 #include "graph.h"
 #include "text.h"
 #include "thread_pool.h"
@@ -41,7 +44,10 @@ struct Executor::Impl {
   Port& Output(size_t index);
   DLTensor View(const Port& port) const { return tensors[static_cast<size_t>(port.tensor)]; }
   void Bind(const Port& port, void* data);
-  void Unbind(const Port& port) { Bind(port, port.arena_data); }
+  void Unbind(const Port& port);
+  void SetShape(const Port& port, std::span<const int64_t> shape);
+  size_t Bytes(const Port& port) const;  // of its present shape
+  void RunDynamic(const std::function<void(const CallView&)>* observer);
   void UseWeights(std::shared_ptr<const Weights> new_weights);
   CallView ViewOf(const PreparedCall& call) const;
 
@@ -57,11 +63,14 @@ struct Executor::Impl {
   int num_threads;
   std::unique_ptr<ThreadPool> pool;  // null: kernels run serially
   AlignedBuffer arena;
+  std::vector<int64_t> dims;      // as Graph::dims; of dynamic extents, the present ones
   std::vector<DLTensor> tensors;  // as Graph::tensors; args point to them
   std::vector<TVMFFIAny> args;    // as Graph::args
   std::vector<PreparedCall> calls;
   std::vector<Port> inputs;
   std::vector<Port> outputs;
+  std::vector<std::vector<int64_t>> port_shapes;
+  std::unique_ptr<DynamicShapes> shapes;  // null: every extent is static
 
  private:
   void PrepareTensors();

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "dtype.h"
+#include "dynamic_reader.h"
 #include "graph_json.h"
 #include "text.h"
 
@@ -12,6 +13,7 @@ namespace tvmake {
 namespace {
 
 constexpr std::string_view kViewFunction = "__nop";
+constexpr std::string_view kBindFunction = "__bind";
 
 template <typename... Parts>
 [[noreturn]] void Fail(const Parts&... parts) {
@@ -38,6 +40,7 @@ class GraphReader {
     ReadCalls();
     ReadOutputs();
     CheckOverlap();
+    if (json_.is_dynamic) graph_.dynamic = ReadDynamicGraph(json_, graph_);
     graph_.dims = std::move(json_.dims);
     return std::move(graph_);
   }
@@ -53,6 +56,7 @@ class GraphReader {
   void ReadPorts(const std::vector<int64_t>& nodes, bool weights, std::vector<GraphPort>* ports);
   void ReadCalls();
   void ReadCall(const JsonNode& node, size_t index);
+  void ReadBind(const JsonNode& node, size_t index);
   void ReadView(const JsonNode& node, size_t index);
   void OwnStorage(size_t entry);
   void ReadOutputs();
@@ -146,6 +150,7 @@ size_t GraphReader::TensorBytes(size_t entry) const {
   bool empty = false;
   for (uint32_t i = json_.shape_begin[entry]; i < json_.shape_begin[entry + 1]; ++i) {
     const int64_t extent = json_.dims[i];
+    if (json_.is_dynamic && extent == kUnbounded) return 0;
     if (extent < 0) Fail(EntryText(entry), " has a dimension of ", extent);
     empty |= extent == 0;
     if (extent != 0 && __builtin_mul_overflow(bits, extent, &bits)) {
@@ -162,6 +167,7 @@ size_t GraphReader::TensorBytes(size_t entry) const {
 // Checks that a tensor lies in the arena, aligned.
 void GraphReader::PlaceTensor(size_t entry) {
   const GraphTensor& tensor = graph_.tensors[entry];
+  if (json_.is_dynamic && tensor.byte_offset == kPooled) return;
   const auto offset = static_cast<uint64_t>(tensor.byte_offset);
   if (tensor.byte_offset < 0 || offset % graph_.alignment != 0) {
     Fail(EntryText(entry), " has byte_offset ", tensor.byte_offset, ", expected a multiple of ",
@@ -176,6 +182,7 @@ void GraphReader::PlaceTensor(size_t entry) {
 // Claims the entry's storage id, which nothing but views of it may then have.
 void GraphReader::OwnStorage(size_t entry) {
   const auto root = static_cast<int32_t>(entry);
+  if (graph_.tensors[entry].byte_offset == kPooled) return;  // may be shared
   const auto [owner, is_new] = storage_owner_.emplace(json_.storage_ids[entry], root);
   if (!is_new) {
     Fail(EntryText(entry), " has the storage_id of ", EntryText(static_cast<size_t>(owner->second)),
@@ -231,7 +238,9 @@ void GraphReader::ReadCalls() {
       Fail(NodeText(node, i), " has ", node.inputs.size(), " inputs, num_inputs says ",
            node.num_inputs);
     }
-    if (node.func_name == kViewFunction) {
+    if (node.func_name == kBindFunction && json_.is_dynamic) {
+      ReadBind(node, i);
+    } else if (node.func_name == kViewFunction) {
       ReadView(node, i);
     } else {
       ReadCall(node, i);
@@ -266,6 +275,9 @@ void GraphReader::ReadCall(const JsonNode& node, size_t index) {
   for (const EntryRef& ref : node.inputs) {
     graph_.args.push_back(Resolve(ref, index, NodeText(node, index)));
   }
+  for (const auto& scalar : json_.scalars) {
+    if (scalar[0] == static_cast<int64_t>(index)) graph_.args.push_back(kScalar);
+  }
   for (uint32_t entry = first; entry < first + results; ++entry) {
     PlaceTensor(entry);
     OwnStorage(entry);
@@ -279,6 +291,27 @@ void GraphReader::ReadCall(const JsonNode& node, size_t index) {
                           .num_outputs = results - static_cast<uint32_t>(node.num_workspaces)});
 }
 
+// Its one argument holds an int64 for each symbol.
+void GraphReader::ReadBind(const JsonNode& node, size_t index) {
+  if (node.inputs.size() != 1 || node.num_outputs != 0) {
+    Fail(NodeText(node, index), " binds symbols, expected one input and no output");
+  }
+  const auto args_begin = static_cast<uint32_t>(graph_.args.size());
+  const int32_t source = Resolve(node.inputs[0], index, NodeText(node, index));
+  const DLDataType dtype = TensorOf(source).dtype;
+  if (dtype.code != kDLInt || dtype.bits != 64 || dtype.lanes != 1) {
+    Fail(NodeText(node, index), " binds symbols to a tensor of ", DTypeText(dtype),
+         ", expected int64");
+  }
+  graph_.args.push_back(source);
+  graph_.calls.push_back({.name = node.name,
+                          .function = nullptr,
+                          .args_begin = args_begin,
+                          .num_args = 1,
+                          .outputs_begin = static_cast<uint32_t>(source),
+                          .num_outputs = 0});
+}
+
 void GraphReader::ReadView(const JsonNode& node, size_t index) {
   if (node.inputs.size() != 1 || node.num_outputs != 1 || node.num_workspaces != 0) {
     Fail(NodeText(node, index), " is a view, expected one input and one output");
@@ -288,7 +321,9 @@ void GraphReader::ReadView(const JsonNode& node, size_t index) {
   GraphTensor& view = TensorOf(entry);
   const int32_t root = TensorOf(source).root;
   const auto storage = [&](int32_t e) { return json_.storage_ids[static_cast<size_t>(e)]; };
-  if (view.bytes != TensorOf(source).bytes || view.byte_offset != TensorOf(source).byte_offset ||
+  // The sizes of dynamic ones are compared when they are known.
+  const bool same_size = json_.is_dynamic || view.bytes == TensorOf(source).bytes;
+  if (!same_size || view.byte_offset != TensorOf(source).byte_offset ||
       storage(entry) != storage(root)) {
     Fail(NodeText(node, index), " is a view, expected size, offset and storage_id of its source");
   }
@@ -306,7 +341,7 @@ void GraphReader::ReadOutputs() {
     const std::string what = Cat("output ", Quoted(json_.outputs[i]));
     const int32_t entry = Resolve(json_.heads[i], json_.nodes.size(), what);
     const GraphTensor& tensor = TensorOf(entry);
-    if (tensor.byte_offset < 0 || std::count(taken.begin(), taken.end(), tensor.root) != 0) {
+    if (tensor.byte_offset == kWeight || std::count(taken.begin(), taken.end(), tensor.root) != 0) {
       Fail(what, " is an input, a weight or another output: expected memory of its own");
     }
     taken.push_back(tensor.root);
@@ -322,7 +357,8 @@ void GraphReader::CheckOverlap() const {
            b.byte_offset < a.byte_offset + static_cast<int64_t>(a.bytes);
   };
   const auto check = [&](const GraphPort& port, int32_t other) {
-    if (TensorOf(port.tensor).root == TensorOf(other).root || TensorOf(other).byte_offset < 0)
+    if (TensorOf(port.tensor).root == TensorOf(other).root || TensorOf(other).byte_offset < 0 ||
+        TensorOf(port.tensor).byte_offset < 0)
       return;
     if (overlap(TensorOf(port.tensor), TensorOf(other))) {
       Fail(Quoted(port.name), " shares memory with ", EntryText(static_cast<size_t>(other)));

@@ -12,7 +12,9 @@
 #include <tvm/ffi/optional.h>
 #include <tvm/ffi/string.h>
 
+#include <cstring>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,6 +30,8 @@ namespace ffi = tvm::ffi;
 
 // Its address identifies modules of this image: only those may be cast to our type.
 constexpr char kKind[] = "tvmake.GraphExecutor";
+
+constexpr size_t kCopyAlignment = 64;
 
 // The Python exception that users of tvm-ffi get to see.
 const char* FfiErrorKind(ErrorKind kind) {
@@ -77,6 +81,23 @@ struct ViewAllocator {
   void FreeData(DLTensor*) {}
 };
 
+// Memory of its own, with a copy of what is at `source`.
+struct CopyAllocator {
+  const void* source;
+
+  void AllocData(DLTensor* tensor) {
+    size_t bytes = (size_t{tensor->dtype.bits} * tensor->dtype.lanes + 7) / 8;
+    for (int32_t axis = 0; axis < tensor->ndim; ++axis) {
+      bytes *= static_cast<size_t>(tensor->shape[axis]);
+    }
+    tensor->data = ::operator new(bytes, std::align_val_t(kCopyAlignment));
+    if (bytes != 0) std::memcpy(tensor->data, source, bytes);
+  }
+  void FreeData(DLTensor* tensor) {
+    ::operator delete(tensor->data, std::align_val_t(kCopyAlignment));
+  }
+};
+
 class GraphExecutorModule final : public ffi::ModuleObj {
  public:
   explicit GraphExecutorModule(std::unique_ptr<Executor> executor)
@@ -120,12 +141,14 @@ class GraphExecutorModule final : public ffi::ModuleObj {
   void Run(ffi::PackedArgs, ffi::Any*) { executor_->Run(); }
   void GetInput(ffi::PackedArgs args, ffi::Any* result) {
     const size_t index = InputIndex(args[0]);
-    *result = ViewOf(executor_->GetInput(index), bound_inputs_[index]);
+    *result =
+        ViewOf(executor_->GetInput(index), executor_->input_info(index), bound_inputs_[index]);
   }
   void GetOutput(ffi::PackedArgs args, ffi::Any* result) {
     const size_t index = OutputIndex(args[0]);
     if (args.size() == 1) {
-      *result = ViewOf(executor_->GetOutput(index), bound_outputs_[index]);
+      *result =
+          ViewOf(executor_->GetOutput(index), executor_->output_info(index), bound_outputs_[index]);
     } else {
       executor_->CopyOutput(index, TensorArg(args[1], executor_->output_info(index)));
     }
@@ -165,7 +188,8 @@ class GraphExecutorModule final : public ffi::ModuleObj {
                int (Executor::*find)(std::string_view) const) const;
   const DLTensor& TensorArg(ffi::AnyView value, const TensorInfo& expected) const;
   ffi::Tensor OwnedTensor(ffi::AnyView value, const TensorInfo& expected) const;
-  ffi::Tensor ViewOf(const DLTensor& tensor, ffi::Optional<ffi::Tensor> bound) const;
+  ffi::Tensor ViewOf(const DLTensor& tensor, const TensorInfo& info,
+                     ffi::Optional<ffi::Tensor> bound) const;
   ffi::Map<ffi::String, ffi::Any> Info(size_t count,
                                        const TensorInfo& (Executor::*info)(size_t) const) const;
 
@@ -260,8 +284,13 @@ ffi::Tensor GraphExecutorModule::OwnedTensor(ffi::AnyView value, const TensorInf
                   "make one with tvm_ffi.from_dlpack"));
 }
 
-ffi::Tensor GraphExecutorModule::ViewOf(const DLTensor& tensor,
+ffi::Tensor GraphExecutorModule::ViewOf(const DLTensor& tensor, const TensorInfo& info,
                                         ffi::Optional<ffi::Tensor> bound) const {
+  const ffi::ShapeView shape(tensor.shape, static_cast<size_t>(tensor.ndim));
+  if (info.is_dynamic && info.bytes == 0 && !bound.has_value()) {
+    // Its memory may move in the next run, which would pull it away under a view.
+    return ffi::Tensor::FromNDAlloc(CopyAllocator{tensor.data}, shape, tensor.dtype, tensor.device);
+  }
   return ffi::Tensor::FromNDAlloc(ViewAllocator{executor_, std::move(bound), tensor.data},
                                   ffi::ShapeView(tensor.shape, static_cast<size_t>(tensor.ndim)),
                                   tensor.dtype, tensor.device);

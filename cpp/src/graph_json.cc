@@ -15,6 +15,7 @@ namespace {
 struct Member {
   std::string_view name;
   void (*read)(JsonReader&, GraphJson&);
+  bool optional = false;
 };
 
 // Reads an object that must have each of `members` once.
@@ -34,7 +35,8 @@ void ReadMembers(JsonReader& json, GraphJson& graph, std::initializer_list<Membe
   });
   uint32_t bit = 1;
   for (const Member& member : members) {
-    if (!(seen & bit)) json.Fail(Cat("member ", Quoted(member.name), " in the object that ends"));
+    if (!(seen & bit) && !member.optional)
+      json.Fail(Cat("member ", Quoted(member.name), " in the object that ends"));
     bit <<= 1;
   }
 }
@@ -169,6 +171,44 @@ void ReadIntList(JsonReader& json, GraphJson& graph) {
   graph.*kField = ReadInts(json);
 }
 
+// Rows of `kColumns` numbers.
+template <auto kField, size_t kColumns>
+void ReadRows(JsonReader& json, GraphJson& graph) {
+  json.Array([&](size_t) {
+    (graph.*kField).push_back(ReadInts(json));
+    if ((graph.*kField).back().size() != kColumns) {
+      json.Fail(Cat(kColumns, " numbers in the list that ends"));
+    }
+  });
+}
+
+void ReadSymbols(JsonReader& json, GraphJson& graph) {
+  json.Array([&](size_t) {
+    JsonSymbol symbol;
+    json.Object([&](std::string_view key) {
+      if (key == "name") {
+        symbol.name = json.String();
+      } else if (key == "max") {
+        symbol.max = json.Int();
+      } else {
+        json.Skip();
+      }
+    });
+    graph.symbols.push_back(std::move(symbol));
+  });
+}
+
+void ReadDynamic(JsonReader& json, GraphJson& graph) {
+  graph.is_dynamic = true;
+  ReadMembers(json, graph,
+              {{"symbols", ReadSymbols},
+               {"steps", ReadRows<&GraphJson::steps, 4>},
+               {"dims", ReadRows<&GraphJson::extents, 3>},
+               {"scalars", ReadRows<&GraphJson::scalars, 2>},
+               {"binds", ReadRows<&GraphJson::binds, 2>},
+               {"guards", ReadRows<&GraphJson::guards, 3>}});
+}
+
 void ReadSection(JsonReader& json, GraphJson& graph) {
   ReadMembers(json, graph,
               {{"schema", ReadInt<&GraphJson::schema>},
@@ -180,7 +220,8 @@ void ReadSection(JsonReader& json, GraphJson& graph) {
                 [](JsonReader& in, GraphJson& out) {
                   in.Array([&](size_t) { out.outputs.emplace_back(in.String()); });
                 }},
-               {"params", ReadIntList<&GraphJson::params>}});
+               {"params", ReadIntList<&GraphJson::params>},
+               {"dynamic", ReadDynamic, /*optional=*/true}});
 }
 
 }  // namespace

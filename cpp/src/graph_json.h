@@ -27,6 +27,12 @@ struct JsonNode {
   std::vector<EntryRef> inputs;
 };
 
+// A symbol of the "dynamic" part.
+struct JsonSymbol {
+  std::string name;
+  int64_t max = 0;
+};
+
 struct GraphJson {
   std::vector<JsonNode> nodes;
   std::vector<int64_t> arg_nodes;
@@ -49,6 +55,15 @@ struct GraphJson {
   std::vector<int64_t> inputs;
   std::vector<std::string> outputs;
   std::vector<int64_t> params;
+
+  // Its part "dynamic", which only graphs with extents known at run time have.
+  bool is_dynamic = false;
+  std::vector<JsonSymbol> symbols;
+  std::vector<std::vector<int64_t>> steps;    // [code, a, b, c]
+  std::vector<std::vector<int64_t>> extents;  // [entry, axis, step]
+  std::vector<std::vector<int64_t>> scalars;  // [node, step], in the order of the arguments
+  std::vector<std::vector<int64_t>> binds;    // [node, symbol], in the order of the elements
+  std::vector<std::vector<int64_t>> guards;   // [node, entry, 0 or 1]
 };
 
 // Throws Error(kGraph). Unknown members are skipped, missing and repeated ones are errors.

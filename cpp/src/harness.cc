@@ -45,6 +45,18 @@ class Session {
   int threads() const { return api_.num_threads(model_); }
   const void* Output(size_t index) const { return api_.output_data(model_, index); }
 
+  // An input or output as it is now, where its description leaves extents open.
+  tvmake_tensor_info Input(size_t index) const {
+    return Present(api_.inputs[index], api_.input_view, index);
+  }
+  tvmake_tensor_info OutputInfo(size_t index) const {
+    return Present(api_.outputs[index], api_.output_view, index);
+  }
+
+  void SetInputShape(size_t index, const std::vector<int64_t>& shape) {
+    Check(api_.set_input_shape(model_, index, shape.data(), shape.size()));
+  }
+
   void SetInput(size_t index, const std::vector<std::byte>& data) {
     Check(api_.set_input(model_, index, data.data(), data.size()));
   }
@@ -71,6 +83,15 @@ class Session {
   }
 
  private:
+  template <typename View>
+  tvmake_tensor_info Present(tvmake_tensor_info info, View view_of, size_t index) const {
+    tvmake_tensor_view view{};
+    Check(view_of(model_, index, &view));
+    info.shape = view.shape;
+    info.bytes = view.bytes;
+    return info;
+  }
+
   void Check(tvmake_status status) const {
     if (status != TVMAKE_OK) throw std::runtime_error(api_.last_error(model_));
   }
@@ -93,6 +114,30 @@ size_t Find(const std::vector<tvmake_tensor_info>& tensors, const char* kind,
                            "'; it has: " + known);
 }
 
+bool IsDynamic(const tvmake_tensor_info& tensor) {
+  return std::any_of(tensor.shape, tensor.shape + tensor.rank, [](int64_t d) { return d < 0; });
+}
+
+// Gives the inputs of dynamic shape the shapes of their files, or those of --shape.
+void SetShapes(Session& session, const Arguments& arguments,
+               const std::vector<const std::string*>& files) {
+  const auto& inputs = session.api().inputs;
+  std::vector<bool> known(inputs.size());
+  for (const NamedShape& named : arguments.shapes) {
+    const size_t index = Find(inputs, "input", named.name);
+    session.SetInputShape(index, named.shape);
+    known[index] = true;
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (known[i] || !IsDynamic(inputs[i])) continue;
+    if (files[i] == nullptr || !IsNpy(*files[i])) {
+      throw UsageError("no shape for the input '" + std::string(inputs[i].name) + "', " +
+                       npy::Describe(inputs[i]) + "; give it with --shape, or a .npy file");
+    }
+    session.SetInputShape(i, npy::Shape(*files[i]));
+  }
+}
+
 void SetInputs(Session& session, const Arguments& arguments) {
   const auto& inputs = session.api().inputs;
   std::vector<const std::string*> files(inputs.size());
@@ -112,13 +157,14 @@ void SetInputs(Session& session, const Arguments& arguments) {
     }
     *next = &input.file;
   }
+  SetShapes(session, arguments, files);
   const bool measures = arguments.bench || arguments.profile;
   const bool random = arguments.seed || (measures && arguments.inputs.empty());
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (files[i] != nullptr) {
-      session.SetInput(i, ReadTensor(*files[i], inputs[i]));
+      session.SetInput(i, ReadTensor(*files[i], session.Input(i)));
     } else if (random) {
-      session.SetInput(i, RandomTensor(inputs[i], arguments.seed.value_or(0) * 1000003 + i));
+      session.SetInput(i, RandomTensor(session.Input(i), arguments.seed.value_or(0) * 1000003 + i));
     } else {
       throw UsageError("no file for the input '" + std::string(inputs[i].name) + "', " +
                        npy::Describe(inputs[i]) + "; --seed N fills it with random values");
@@ -134,12 +180,12 @@ void WriteOutputs(const Session& session, const Arguments& arguments) {
     std::filesystem::create_directories(folder);
     for (size_t i = 0; i < outputs.size(); ++i) {
       const std::string file = std::string(outputs[i].identifier) + ".npy";
-      WriteTensor((folder / file).string(), outputs[i], session.Output(i));
+      WriteTensor((folder / file).string(), session.OutputInfo(i), session.Output(i));
     }
   }
   for (const NamedFile& output : arguments.outputs) {
     const size_t i = Find(outputs, "output", output.name);
-    WriteTensor(output.file, outputs[i], session.Output(i));
+    WriteTensor(output.file, session.OutputInfo(i), session.Output(i));
   }
 }
 
@@ -153,7 +199,7 @@ std::string Heading(const Session& session) {
 std::string OutputsText(const Session& session) {
   Table table("lll");
   for (size_t i = 0; i < session.api().outputs.size(); ++i) {
-    const tvmake_tensor_info& output = session.api().outputs[i];
+    const tvmake_tensor_info output = session.OutputInfo(i);
     table.Add({output.name, npy::Describe(output), Summary(output, session.Output(i))});
   }
   return Heading(session) + table.Text();

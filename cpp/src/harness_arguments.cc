@@ -1,5 +1,6 @@
 #include "harness_arguments.h"
 
+#include <algorithm>
 #include <charconv>
 #include <concepts>
 #include <string_view>
@@ -28,6 +29,20 @@ NamedFile ParseNamedFile(std::string_view option, std::string_view text) {
   return {std::string(text.substr(0, equals)), std::string(text.substr(equals + 1))};
 }
 
+NamedShape ParseNamedShape(std::string_view option, std::string_view text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string_view::npos || equals == 0) {
+    throw UsageError(std::string(option) + " takes NAME=D0,D1,…, not '" + std::string(text) + "'");
+  }
+  NamedShape named{std::string(text.substr(0, equals)), {}};
+  for (std::string_view rest = text.substr(equals + 1); !rest.empty();) {
+    const size_t comma = std::min(rest.find(','), rest.size());
+    named.shape.push_back(ParseNumber<int64_t>(option, rest.substr(0, comma), 1));
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+  }
+  return named;
+}
+
 }  // namespace
 
 const char kOptionsHelp[] =
@@ -38,6 +53,8 @@ const char kOptionsHelp[] =
     "  --output-dir DIR          write every output to DIR/NAME.npy\n"
     "  --seed N                  fill inputs that have no file with random values: [-1, 1) for\n"
     "                            floats, 0 or 1 for integers and booleans\n"
+    "  --shape NAME=D0,D1,…      the shape of an input that has dynamic dimensions; a .npy file\n"
+    "                            tells its own\n"
     "  --weights FILE            weights to use in place of the model's own weights file\n"
     "\n"
     "Measurements (without files and seed, as with --seed 0)\n"
@@ -76,6 +93,8 @@ Arguments ParseArguments(std::span<char* const> arguments) {
       parsed.inputs.push_back(ParseNamedFile(option, value()));
     } else if (option == "--output") {
       parsed.outputs.push_back(ParseNamedFile(option, value()));
+    } else if (option == "--shape") {
+      parsed.shapes.push_back(ParseNamedShape(option, value()));
     } else if (option == "--output-dir") {
       parsed.output_dir = value();
     } else if (option == "--weights") {

@@ -21,9 +21,16 @@ struct NamedFile {
   std::string file;
 };
 
+// The shape of an input whose shape is known at run time only.
+struct NamedShape {
+  std::string name;
+  std::vector<int64_t> shape;
+};
+
 struct Arguments {
   std::vector<NamedFile> inputs;
   std::vector<NamedFile> outputs;
+  std::vector<NamedShape> shapes;
   std::string output_dir;
   std::string weights;
   std::string trace_dir;

@@ -18,8 +18,6 @@ namespace {
 // DLPack's codes.
 enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBFloat = 4, kBool = 6 };
 
-bool IsNpy(const std::string& file) { return file.ends_with(".npy"); }
-
 size_t ElementBytes(const tvmake_tensor_info& info) { return info.dtype.bits / 8U; }
 
 template <typename T>
@@ -91,6 +89,8 @@ uint64_t Next(uint64_t& state) {
 }
 
 }  // namespace
+
+bool IsNpy(const std::string& file) { return file.ends_with(".npy"); }
 
 std::vector<std::byte> ReadTensor(const std::string& file, const tvmake_tensor_info& info) {
   if (IsNpy(file)) return npy::Read(file, info);

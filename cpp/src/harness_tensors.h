@@ -12,6 +12,9 @@
 
 namespace tvmake::harness {
 
+// Whether a file is NumPy's, by its name.
+bool IsNpy(const std::string& file);
+
 // Reads a tensor from a .npy file, or from a file of exactly its bytes. Throws std::runtime_error.
 std::vector<std::byte> ReadTensor(const std::string& file, const tvmake_tensor_info& info);
 

@@ -167,7 +167,7 @@ std::string Describe(const char* dtype, std::span<const int64_t> shape) {
   std::string text = std::string(dtype) + "[";
   for (const int64_t extent : shape) {
     if (text.back() != '[') text += ',';
-    text += std::to_string(extent);
+    text += extent < 0 ? "?" : std::to_string(extent);
   }
   return text + "]";
 }
@@ -182,6 +182,16 @@ std::string Descr(tvmake_dtype dtype) {
       dtype.code < kKinds.size() && kKinds[dtype.code] != '.' ? kKinds[dtype.code] : 'V';
   const int bytes = (dtype.bits * dtype.lanes + 7) / 8;
   return std::string{bytes == 1 ? '|' : kNativeOrder, kind} + std::to_string(bytes);
+}
+
+std::vector<int64_t> Shape(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error("cannot open " + path.string());
+  try {
+    return ReadHeader(file).shape;
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error("cannot use " + path.string() + ": " + error.what());
+  }
 }
 
 std::vector<std::byte> Read(const std::filesystem::path& path, const tvmake_tensor_info& expected) {

@@ -21,6 +21,9 @@ std::string Describe(const tvmake_tensor_info& tensor);
 // lacks are opaque bytes of the same size ("<V2" for bfloat16).
 std::string Descr(tvmake_dtype dtype);
 
+// The shape of the tensor in a file. Throws std::runtime_error.
+std::vector<int64_t> Shape(const std::filesystem::path& path);
+
 // The elements of a file that holds exactly such a tensor: of its type and shape, in C order and in
 // this machine's byte order. Throws std::runtime_error.
 std::vector<std::byte> Read(const std::filesystem::path& path, const tvmake_tensor_info& expected);

@@ -18,7 +18,10 @@ template <typename... Parts>
 
 // Row-major without gaps. The stride of an axis of extent 1 does not matter.
 bool IsCompact(const DLTensor& tensor) {
-  if (tensor.strides == nullptr) return true;
+  if (tensor.strides == nullptr ||
+      std::ranges::count(tensor.shape, tensor.shape + tensor.ndim, 0)) {
+    return true;
+  }
   int64_t expected = 1;
   for (int32_t axis = tensor.ndim - 1; axis >= 0; --axis) {
     if (tensor.shape[axis] != 1 && tensor.strides[axis] != expected) return false;
@@ -42,21 +45,29 @@ void CheckTensor(const ModelDefinition& model, const Port& port, const DLTensor*
   const bool has_shape = tensor->ndim >= 0 && (tensor->ndim == 0 || tensor->shape != nullptr);
   if (!has_shape) Fail(ErrorKind::kInvalidArgument, model, port, "the tensor's shape is null");
   const std::span<const int64_t> shape(tensor->shape, static_cast<size_t>(tensor->ndim));
-  if (!std::equal(shape.begin(), shape.end(), port.info.shape.begin(), port.info.shape.end())) {
+  if (port.info.is_dynamic) {
+    if (shape.size() != port.info.shape.size()) {
+      Fail(ErrorKind::kShape, model, port, "got shape ", ShapeText(shape), ", expected rank ",
+           port.info.shape.size());
+    }
+  } else if (!std::equal(shape.begin(), shape.end(), port.info.shape.begin(),
+                         port.info.shape.end())) {
     Fail(ErrorKind::kShape, model, port, "got shape ", ShapeText(shape), ", expected ",
          ShapeText(port.info.shape), "; reshape the tensor or compile the model for that shape");
   }
-  if (port.info.bytes != 0 && !IsCompact(*tensor)) {
+  if ((port.info.bytes != 0 || port.info.is_dynamic) && !IsCompact(*tensor)) {
     Fail(ErrorKind::kInvalidArgument, model, port, "got strides ",
          ShapeText({tensor->strides, shape.size()}),
          ", expected compact row-major order; make a contiguous copy");
   }
 }
 
-void CheckBuffer(const ModelDefinition& model, const Port& port, const void* data, size_t bytes) {
-  if (bytes != port.info.bytes) {
-    Fail(ErrorKind::kShape, model, port, "got ", bytes, " bytes, expected ", port.info.bytes, " (",
-         DTypeText(port.info.dtype), ShapeText(port.info.shape), ")");
+void CheckBuffer(const ModelDefinition& model, const Port& port, const void* data, size_t bytes,
+                 size_t expected) {
+  if (bytes != expected) {
+    Fail(ErrorKind::kShape, model, port, "got ", bytes, " bytes, expected ", expected, " (",
+         DTypeText(port.info.dtype), ShapeText(port.info.shape), ")",
+         port.info.is_dynamic ? "; -1 stands for a dynamic extent: set the shape first" : "");
   }
   if (data == nullptr && bytes != 0) {
     Fail(ErrorKind::kInvalidArgument, model, port, "the data pointer is null");

@@ -13,7 +13,9 @@ namespace tvmake {
 // Each throws an Error that names the tensor, what was expected, what was given and the fix.
 // CheckTensor: not null, on the CPU, of the right dtype and shape, compact.
 void CheckTensor(const ModelDefinition& model, const Port& port, const DLTensor* tensor);
-void CheckBuffer(const ModelDefinition& model, const Port& port, const void* data, size_t bytes);
+// CheckBuffer: not null, and of the size that is expected.
+void CheckBuffer(const ModelDefinition& model, const Port& port, const void* data, size_t bytes,
+                 size_t expected);
 void CheckAlignment(const ModelDefinition& model, const Port& port, const void* data,
                     size_t alignment);
 

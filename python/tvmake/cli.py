@@ -134,6 +134,9 @@ def compile_command(
     ] = None,
     weights: Annotated[str, typer.Option(help="EMBED or FILE.")] = "EMBED",
     optimize: Annotated[str, typer.Option(help="SPEED, SIZE or PRECISE.")] = "SPEED",
+    executor: Annotated[
+        str, typer.Option(help="graph (static shapes), vm (dynamic ones), or auto.")
+    ] = "auto",
     spec: Annotated[
         Path | None, typer.Option(help="Read the request from this spec.json instead.")
     ] = None,
@@ -176,6 +179,7 @@ def compile_command(
             weights=weights,
             preprocess=preprocess or [],
             optimize=optimize,
+            executor=executor,
         )
     from tvmake.dump import Dump
 
@@ -183,6 +187,9 @@ def compile_command(
     compiler.emit(compiled, output_dir, cache_dir or compiler.default_cache_dir())
     if depfile:
         compiler.write_depfile(depfile, output_dir, compiled.imported.files)
+    name_and_reason = compiled.executor
+    if request.executor == "auto" and name_and_reason[0] != "graph" and quiet:
+        typer.echo(f"{request.name}: executor {name_and_reason[0]}: {name_and_reason[1]}")
     if not quiet:
         from tvmake.report import compile_summary
 
@@ -316,12 +323,17 @@ def verify(
         float | None, typer.Option(help="Absolute tolerance. Default: by element type.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+    extent: Annotated[
+        list[str] | None,
+        typer.Option(help="SYMBOL=N: what a symbolic dimension is in this run. Repeatable."),
+    ] = None,
 ) -> None:
     """Run the harness on seeded inputs and compare every output with onnxruntime."""
-    from tvmake.verify import Verification, run_verification
+    from tvmake.verify import Verification, parse_extents, run_verification
 
     request = Verification(
-        manifest, model, harness.absolute(), work_dir, emulator, weights, rtol, atol, seed
+        *(manifest, model, harness.absolute(), work_dir, emulator, weights, rtol, atol, seed),
+        parse_extents(extent or ()),
     )
     result = run_verification(request)
     typer.echo(result.text)

@@ -37,6 +37,17 @@ class CompiledModel:
     graph: Graph
     plan: MemoryPlan
 
+    @property
+    def executor(self) -> tuple[str, str]:
+        """What runs the model, and why that."""
+        if self.spec.executor != "auto":
+            return self.spec.executor, "it is asked for"
+        if self.imported.dynamic:
+            return "vm", self.imported.dynamic
+        if any(call.guards for call in self.graph.calls):
+            return "vm", "it has control flow"
+        return "graph", "all shapes are static"
+
 
 def default_cache_dir() -> Path:
     """$TVMAKE_CACHE_DIR, or `tvmake` in the user's cache folder."""
@@ -58,6 +69,7 @@ def compile_model(spec: ModelSpec, dump: Dump | None = None) -> CompiledModel:
     """
     from tvmake.frontend import import_model
     from tvmake.lower import build_graph, plan_memory
+    from tvmake.lower.extents import Bounds
     from tvmake.optimize import optimize
     from tvmake.optimize.image import take_images
     from tvmake.schedule import CpuModel
@@ -75,6 +87,8 @@ def compile_model(spec: ModelSpec, dump: Dump | None = None) -> CompiledModel:
         imported.outputs,
         optimized.groups,
         (imported.input_types, imported.output_types),
+        Bounds(imported.symbols, imported.upper),
+        [symbol.name for symbol in imported.symbols],
     )
     plan = plan_memory(graph, ALIGNMENT)
     if dump:
@@ -114,6 +128,7 @@ def emit(model: CompiledModel, output_dir: Path, cache_dir: Path) -> None:
         kernels,
         weights,
         hashes,
+        model.executor,
     )
     files.write(output_dir / "manifest.json", text)
 

@@ -20,6 +20,7 @@ if typing.TYPE_CHECKING:
 SCHEMA = 1
 AGAIN = "compile the model again"
 WEIGHTS_HEADER_BYTES = 64
+UNKNOWN = -1  # an extent that is known at run time only; in max_shape, that has no bound
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,14 @@ class Target:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output."""
+    """One input or output.
+
+    Attributes:
+        shape: the extents; UNKNOWN where they are dynamic.
+        dims: the extents; of dynamic ones, the expression of symbols that computes them.
+        max_shape: the largest extents; UNKNOWN where there is no bound.
+        bytes: the size, or the largest one; 0 if there is no bound.
+    """
 
     name: str
     identifier: str
@@ -62,7 +70,14 @@ class TensorSpec:
     bits: int
     lanes: int
     shape: tuple[int, ...]
+    dims: tuple[int | str, ...]
+    max_shape: tuple[int, ...]
     bytes: int
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether an extent is known at run time only."""
+        return UNKNOWN in self.shape
 
 
 @dataclass(frozen=True)
@@ -137,6 +152,7 @@ class Manifest:
     name: str
     namespace: str
     executor: str
+    executor_reason: str
     model: SourceModel
     versions: Versions
     target: Target

@@ -158,7 +158,7 @@ def _tensors(values: Sequence[ValueInfoProto], const: str, methods: set[str]) ->
         dtype = onnx_file.dtype_name(value.type.tensor_type.elem_type)
         code, bits, lanes = dlpack_type(dtype)
         name = identifier(value.name, taken)
-        specs.append(TensorSpec(value.name, name, dtype, code, bits, lanes, (), 0))
+        specs.append(TensorSpec(value.name, name, dtype, code, bits, lanes, (), (), (), 0))
     typed = cpp_tensors(specs, const, methods)
     return [
         Tensor(onnx_file.show(value), tensor.member, tensor.method)

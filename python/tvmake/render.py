@@ -45,10 +45,11 @@ COLUMNS = 100
 
 # The functions of the C interface, as templates/model.h.j2 declares them.
 _ABI_WORDS = (
-    "create create_shared destroy set_input set_input_zero_copy set_output_zero_copy unbind_input "
-    "unbind_output input_data run run_observed get_output output_data load_params share_params "
-    "last_error num_threads arena_bytes weights_bytes input_count output_count input_info "
-    "output_info input_index output_index call_count call_info info info_json"
+    "create create_shared destroy set_input_shape input_view output_view set_input "
+    "set_input_zero_copy set_output_zero_copy unbind_input unbind_output input_data run "
+    "run_observed get_output output_data load_params share_params last_error num_threads "
+    "arena_bytes weights_bytes input_count output_count input_info output_info input_index "
+    "output_index call_count call_info info info_json"
 )
 ABI = tuple(_ABI_WORDS.split())
 
@@ -84,7 +85,7 @@ _RESERVED_WORDS = (
 RESERVED = frozenset(_RESERVED_WORDS.split())
 _MODEL_MEMBERS_WORDS = (
     "BasicModel Handle Input InputView Model Output OutputView arena_bytes bind clone handle info "
-    "input load_params num_threads output outputs run set share_params unbind values "
+    "input load_params num_threads output outputs resize run set share_params unbind values "
     "weights_bytes"
 )
 MODEL_MEMBERS = frozenset(_MODEL_MEMBERS_WORDS.split())
@@ -241,7 +242,8 @@ def cpp_tensors(tensors: Sequence[TensorSpec], const: str, methods: set[str]) ->
         arguments = ", ".join([const + CPP_TYPES[tensor.dtype], *map(str, tensor.shape)])
         member = _unique(tensor.identifier, members)
         method = _unique(member, methods, "_out" if const else "_")
-        view = f"tvmake::Tensor<{arguments}>"
+        kind = "DynamicTensor" if tensor.is_dynamic else "Tensor"
+        view = f"tvmake::{kind}<{arguments}>"
         typed.append(Tensor(**vars(tensor), view=view, member=member, method=method))
     return typed
 
@@ -265,8 +267,19 @@ def _calls(manifest: Manifest) -> Iterator[Call]:
 
 def _info_json(document: dict[str, Any]) -> str:
     """The manifest without its tables, one line per key; plain ASCII, fit for a raw string."""
-    keys = ("name", "executor", "model", "versions", "target", "inputs", "outputs", "memory")
-    lines = (f"{json.dumps(key)}: {json.dumps(document[key])}" for key in (*keys, "weights"))
+    keys = (
+        "name",
+        "executor",
+        "executor_reason",
+        "model",
+        "versions",
+        "target",
+        "inputs",
+        "outputs",
+    )
+    lines = (
+        f"{json.dumps(key)}: {json.dumps(document[key])}" for key in (*keys, "memory", "weights")
+    )
     return "{" + ",\n ".join(lines) + "}"
 
 

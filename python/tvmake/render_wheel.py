@@ -108,7 +108,7 @@ def _run_doc(inputs: Sequence[ModuleTensor], outputs: Sequence[ModuleTensor]) ->
     for label, tensors in (("Args", inputs), ("Returns", outputs)):
         lines.append(f"{label}:")
         lines += [
-            f"    {tensor.keyword}: {tensor.dtype}[{','.join(map(str, tensor.shape))}], "
+            f"    {tensor.keyword}: {tensor.dtype}[{','.join(map(str, tensor.dims))}], "
             f"'{_ascii(tensor.name)}' in the model file"
             for tensor in tensors
         ]

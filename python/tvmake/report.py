@@ -18,6 +18,7 @@ def compile_summary(model: CompiledModel) -> str:
     return "\n".join(
         (
             f"tvmake: {model.spec.name} for {target.triple}, CPU {target.cpu}",
+            f"  executor {model.executor[0]}: {model.executor[1]}",
             f"  kernels  {len(graph.kernels)}, called {kernel_calls} times",
             f"  weights  {size(weights)} in {len(graph.values)} tensors",
             f"  arena    {size(plan.arena_bytes)}{planning}",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SCHEMA = 1
-EXECUTORS = ("graph",)
+EXECUTORS = ("auto", "graph", "vm")
 WEIGHTS = ("EMBED", "FILE")
 GOALS = ("SPEED", "SIZE", "PRECISE")
 DTYPES = (
@@ -28,25 +28,52 @@ DTYPES = (
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _INPUT = re.compile(r"(?P<name>.+)=(?P<dtype>[A-Za-z][A-Za-z0-9_]*)\[(?P<dims>[^\[\]]*)\]\Z")
+_SYMBOL = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*(?:<=\s*(?P<most>[0-9]+)\s*)?\Z")
 
 # The value of an entry: a number, a boolean or a list, in JSON.
 _VALUE = re.compile(r"=\s*(\[.*\]|[-+.0-9].*|true|false|NaN|Infinity)\s*\Z")
 
 
 @dataclass(frozen=True)
+class Bound:
+    """The largest extent of a symbolic dimension: `N<=8`."""
+
+    symbol: str
+    most: int
+
+    @staticmethod
+    def parse(text: str) -> Bound | None:
+        """Parse one entry; None when it is none."""
+        match = _SYMBOL.match(text.strip())
+        if not match or match["most"] is None or int(match["most"]) == 0:
+            return None
+        return Bound(match["name"], int(match["most"]))
+
+    def __str__(self) -> str:
+        return f"{self.symbol}<={self.most}"
+
+
+@dataclass(frozen=True)
 class InputSpec:
-    """One `INPUTS name=dtype[d0,d1]` entry: fixes the shape of a model input."""
+    """One `INPUTS name=dtype[d0,d1]` entry: fixes the shape of a model input.
+
+    Attributes:
+        shape: an extent for each dimension, or the name of a symbol that stands for it at run time.
+        bounds: of the symbols, where the entry gives them.
+    """
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
+    bounds: tuple[Bound, ...] = ()
 
     @staticmethod
     def parse(text: str) -> InputSpec:
         """Parse one entry.
 
         Raises:
-            SpecError: when it is not of the form, or a dimension is not a positive integer.
+            SpecError: when it is not of the form, or a dimension is neither a positive integer
+                nor a symbol.
         """
         match = _INPUT.match(text)
         if not match:
@@ -61,16 +88,38 @@ class InputSpec:
                 fix=_did_you_mean(match["dtype"], DTYPES),
             )
         dims = [dim.strip() for dim in match["dims"].split(",")] if match["dims"].strip() else []
+        shape: list[int | str] = []
+        bounds = []
         for dim in dims:
-            if not dim.isdecimal() or int(dim) == 0:
+            symbol = _SYMBOL.match(dim)
+            if dim.isdecimal() and int(dim) > 0:
+                shape.append(int(dim))
+            elif symbol and (bound := Bound.parse(dim) or symbol["most"] is None):
+                shape.append(symbol["name"])
+                bounds += [bound] if isinstance(bound, Bound) else []
+            else:
                 raise SpecError(
                     f"INPUTS entry '{text}' has dimension '{dim}'",
-                    expected="a positive integer for each dimension",
+                    expected="a positive integer for each dimension, or a symbol such as N or N<=8",
                 )
-        return InputSpec(match["name"], match["dtype"], tuple(int(dim) for dim in dims))
+        return InputSpec(match["name"], match["dtype"], tuple(shape), tuple(bounds))
 
     def __str__(self) -> str:
         return f"{self.name}={self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+def parse_inputs(texts: Iterable[str]) -> tuple[tuple[InputSpec, ...], tuple[Bound, ...]]:
+    """The shapes `x=float32[N,3]` and the bounds of symbols `N<=8` among INPUTS entries.
+
+    Raises:
+        SpecError: when an entry is neither, nor a value.
+    """
+    entries = [text for text in texts if not InputValue.is_value(text)]
+    bounds = [(text, Bound.parse(text)) for text in entries]
+    return (
+        tuple(InputSpec.parse(text) for text, bound in bounds if bound is None),
+        tuple(bound for _, bound in bounds if bound),
+    )
 
 
 @dataclass(frozen=True)
@@ -109,7 +158,7 @@ class InputValue:
     @staticmethod
     def is_value(text: str) -> bool:
         """Whether an INPUTS entry has a value, not an element type and a shape."""
-        return bool(_VALUE.search(text))
+        return bool(_VALUE.search(text)) and not _INPUT.match(text) and not Bound.parse(text)
 
     def __str__(self) -> str:
         return f"{self.name}={json.dumps(self.value)}"
@@ -134,7 +183,13 @@ class TargetSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One request to compile one model."""
+    """One request to compile one model.
+
+    Attributes:
+        executor: "graph" for static shapes, "vm" for shapes that are known at run time only, "auto"
+            for "vm" where the model has such shapes and "graph" where it has none.
+        bounds: of symbolic dimensions, where they stand as entries of their own.
+    """
 
     name: str
     model: Path
@@ -142,11 +197,12 @@ class ModelSpec:
     inputs: tuple[InputSpec, ...] = ()
     values: tuple[InputValue, ...] = ()
     outputs: tuple[str, ...] = ()
-    executor: str = "graph"
+    executor: str = "auto"
     weights: str = "EMBED"
     optimize: str = "SPEED"
     namespace: str = field(default="")
     preprocess: tuple[Image, ...] = ()
+    bounds: tuple[Bound, ...] = ()
 
     def __post_init__(self) -> None:
         for label, value in (("model name", self.name), ("namespace", self.namespace or self.name)):
@@ -166,6 +222,30 @@ class ModelSpec:
         for name in images:
             if images.count(name) > 1:
                 raise SpecError(f"PREPROCESS names '{name}' more than once")
+        self.symbol_bounds()
+        symbolic = [entry for entry in self.inputs if any(isinstance(d, str) for d in entry.shape)]
+        if self.executor == "graph" and (symbolic or self.bounds):
+            raise SpecError(
+                f"INPUTS entry '{[*symbolic, *self.bounds][0]}' has a symbolic dimension, but "
+                "EXECUTOR is 'graph'",
+                expected="numbers",
+                fix="EXECUTOR vm, or leave EXECUTOR out",
+            )
+
+    def symbol_bounds(self) -> dict[str, int]:
+        """The bound of each symbol that has one.
+
+        Raises:
+            SpecError: when two entries contradict each other.
+        """
+        most: dict[str, int] = {}
+        for bound in (*self.bounds, *(b for entry in self.inputs for b in entry.bounds)):
+            if most.setdefault(bound.symbol, bound.most) != bound.most:
+                raise SpecError(
+                    f"INPUTS bounds '{bound.symbol}' by {most[bound.symbol]} and by {bound.most}",
+                    expected="one bound for each symbol",
+                )
+        return most
 
     @staticmethod
     def from_options(
@@ -178,18 +258,22 @@ class ModelSpec:
         weights: str,
         preprocess: Sequence[str] = (),
         optimize: str = "SPEED",
+        executor: str = "auto",
     ) -> ModelSpec:
         """A request from the command line. The name defaults to the file's."""
+        shapes, bounds = parse_inputs(inputs)
         return ModelSpec(
             name=name or re.sub(r"[^A-Za-z0-9_]", "_", model.stem),
             model=model.absolute(),
             target=target,
-            inputs=_shapes(inputs),
+            inputs=shapes,
             values=_values(inputs),
             outputs=tuple(outputs),
+            executor=executor,
             weights=weights,
             preprocess=tuple(map(Image.parse, preprocess)),
             optimize=optimize,
+            bounds=bounds,
         )
 
 
@@ -214,7 +298,7 @@ def load_spec(path: Path) -> ModelSpec:
 
 
 def _from_json(data: Any) -> ModelSpec:
-    known = {entry.name for entry in fields(ModelSpec)} - {"values"} | {"schema"}
+    known = {entry.name for entry in fields(ModelSpec)} - {"values", "bounds"} | {"schema"}
     if not isinstance(data, dict):
         raise SpecError("the spec is not a JSON object")
     if data.get("schema") != SCHEMA:
@@ -226,25 +310,23 @@ def _from_json(data: Any) -> ModelSpec:
         if not data.get(key):
             raise SpecError(f"the spec lacks '{key}'")
     target = data["target"]
+    shapes, bounds = parse_inputs(data.get("inputs", ()))
     return ModelSpec(
         name=data["name"],
         model=Path(data["model"]),
         target=TargetSpec(
             target["triple"], target.get("cpu", ""), tuple(target.get("features", ()))
         ),
-        inputs=_shapes(data.get("inputs", ())),
+        inputs=shapes,
         values=_values(data.get("inputs", ())),
         outputs=tuple(data.get("outputs", ())),
-        executor=data.get("executor", "graph"),
+        executor=data.get("executor") or "auto",
         weights=data.get("weights", "EMBED"),
         optimize=data.get("optimize", "SPEED"),
         namespace=data.get("namespace", ""),
         preprocess=tuple(map(Image.parse, data.get("preprocess", ()))),
+        bounds=bounds,
     )
-
-
-def _shapes(entries: Iterable[str]) -> tuple[InputSpec, ...]:
-    return tuple(InputSpec.parse(text) for text in entries if not InputValue.is_value(text))
 
 
 def _values(entries: Iterable[str]) -> tuple[InputValue, ...]:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tvmake import manifest as manifests
-from tvmake.errors import ArtifactError
+from tvmake.errors import ArtifactError, SpecError, nearest
 from tvmake.preprocess import Image
 from tvmake.reference import reference_outputs, seeded_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     Array = np.ndarray[Any, Any]
 
 # (relative, absolute) by element type; whole numbers must be equal.
 _TOLERANCES = {"float16": (1e-2, 1e-3), "float32": (1e-4, 1e-5), "float64": (1e-6, 1e-9)}
+_EXTENT = 7  # of a symbolic dimension that is left open: odd, and no multiple of a vector
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Verification:
         rtol: tolerance relative to the largest magnitude in the reference output; None for what
             suits the element type.
         atol: absolute tolerance, added to the relative one; None likewise.
+        extents: of symbolic dimensions; others are 7, or their bound where that is less.
     """
 
     manifest: Path
@@ -45,6 +47,7 @@ class Verification:
     rtol: float | None
     atol: float | None
     seed: int
+    extents: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,57 @@ class Result:
     text: str
 
 
+def parse_extents(texts: Iterable[str]) -> dict[str, int]:
+    """Read `SYMBOL=N` options.
+
+    Raises:
+        SpecError: when one is not of the form.
+    """
+    extents = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name or not value.isdecimal() or int(value) == 0:
+            raise SpecError(f"cannot read the extent '{text}'", expected="SYMBOL=N, such as N=4")
+        extents[name] = int(value)
+    return extents
+
+
+def concrete(
+    inputs: Sequence[manifests.TensorSpec], extents: Mapping[str, int]
+) -> list[manifests.TensorSpec]:
+    """The inputs with numbers in place of their symbolic dimensions.
+
+    Raises:
+        SpecError: when `extents` has a name that is no dimension of an input.
+    """
+    most = {
+        dim: limit
+        for tensor in inputs
+        for dim, limit in zip(tensor.dims, tensor.max_shape, strict=True)
+        if isinstance(dim, str)
+    }
+    for name in extents:
+        if name not in most:
+            match = nearest(name, most)
+            raise SpecError(
+                f"'{name}' is no symbolic dimension of an input",
+                expected="one of: " + ", ".join(most) if most else "a model with some",
+                fix=f"did you mean '{match}'?" if match else None,
+            )
+    default = {
+        name: _EXTENT if limit == manifests.UNKNOWN else min(limit, _EXTENT)
+        for name, limit in most.items()
+    }
+    chosen = {**default, **extents}
+    return [
+        replace(
+            tensor,
+            shape=tuple(chosen[dim] if isinstance(dim, str) else dim for dim in tensor.dims),
+        )
+        for tensor in inputs
+    ]
+
+
 def run_verification(request: Verification) -> Result:
     """Run the harness on seeded inputs and compare its outputs with the reference engine's.
 
@@ -63,7 +117,7 @@ def run_verification(request: Verification) -> Result:
         ModelError: when the reference engine cannot run the model.
     """
     manifest = manifests.parse_manifest(request.manifest)[0]
-    inputs = seeded_inputs(request.model, manifest.inputs, request.seed)
+    inputs = seeded_inputs(request.model, concrete(manifest.inputs, request.extents), request.seed)
     inputs |= _images(manifest, request.seed)
     prepared = _prepared(manifest, inputs)
     expected = reference_outputs(request.model, prepared, [out.name for out in manifest.outputs])
@@ -124,9 +178,10 @@ def _first_departure(
     tensors = list(dict.fromkeys(tensor for _, _, tensor in named))
     expected = reference_outputs(request.model, inputs, tensors)
     for index, position, tensor in named:
-        if tensor not in expected:
-            continue
-        got = _unblocked(np.load(trace_dir / f"{index}.{position}.npy"), expected[tensor])
+        path = trace_dir / f"{index}.{position}.npy"
+        if tensor not in expected or not path.exists():
+            continue  # not in the model as it was read, or of the branch that was not taken
+        got = _unblocked(np.load(path), expected[tensor])
         agrees, line = _compare(f"tensor '{tensor}'", got, expected[tensor], request)
         if not agrees:
             call = manifest.calls[index]

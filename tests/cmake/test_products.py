@@ -228,7 +228,7 @@ def test_defaults_reach_the_compiler(built: Project) -> None:
     spec = built.json("one", "spec.json")
     assert spec["target"] == {"triple": "x86_64-linux-gnu", "cpu": "", "features": []}
     assert (spec["inputs"], spec["outputs"]) == ([], [])
-    assert (spec["weights"], spec["namespace"], spec["executor"]) == ("EMBED", "one", "graph")
+    assert (spec["weights"], spec["namespace"], spec["executor"]) == ("EMBED", "one", "auto")
     assert built.json("one", "manifest.json")["target"]["cpu"] == "x86-64"
 
 

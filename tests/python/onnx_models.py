@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tvmake.spec import InputSpec, ModelSpec, TargetSpec
+from tvmake.spec import ModelSpec, TargetSpec, parse_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,8 @@ def spec(path: Path, *inputs: str, outputs: Sequence[str] = (), **options: Any) 
     return ModelSpec(
         name="model",
         model=path,
-        inputs=tuple(InputSpec.parse(text) for text in inputs),
+        inputs=parse_inputs(inputs)[0],
+        bounds=parse_inputs(inputs)[1],
         outputs=tuple(outputs),
         **options,
     )

@@ -92,7 +92,7 @@ def test_dynamic_shape_without_inputs(tmp_path: Path) -> None:
     shape = ("batch", 4)
     path = save(tmp_path / "m.onnx", nodes, {"x": shape}, ["y"], {"w": random(4, 3)})
     with pytest.raises(UnsupportedError) as error:
-        import_model(spec(path))
+        import_model(spec(path, executor="graph"))
     assert "x=float32[batch,4]" in str(error.value)
     assert "INPUTS x=float32[1,4]" in str(error.value)
     assert import_model(spec(path, "x=float32[2,4]")).inputs == ("x",)
@@ -139,7 +139,7 @@ def test_shape_that_depends_on_data(tmp_path: Path) -> None:
         types={"y": TensorProto.INT64},
     )  # fmt: skip
     with pytest.raises(UnsupportedError, match="depends on data"):
-        import_model(spec(path))
+        import_model(spec(path, executor="graph"))
 
 
 def test_an_operator_that_cannot_be_imported_names_its_node(tmp_path: Path) -> None:

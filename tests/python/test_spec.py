@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tvmake.errors import SpecError
-from tvmake.spec import InputSpec, InputValue, TargetSpec, load_spec
+from tvmake.spec import Bound, InputSpec, InputValue, TargetSpec, load_spec, parse_inputs
 from tvmake.target import resolve_target
 
 GOOD: dict[str, Any] = {
@@ -70,6 +70,12 @@ def test_spec_that_is_no_json(tmp_path: Path) -> None:
         load_spec(tmp_path / "nothing.json")
 
 
+def test_symbolic_dimensions() -> None:
+    inputs, bounds = parse_inputs(["x=float32[N<=8,3,H]", "H<=480", "k=3"])
+    assert inputs == (InputSpec("x", "float32", ("N", 3, "H"), (Bound("N", 8),)),)
+    assert bounds == (Bound("H", 480),)
+
+
 def test_input_entries() -> None:
     assert InputSpec.parse("a=b=int64[]") == InputSpec("a=b", "int64", ())
     assert str(InputSpec.parse("x = y=float32[1, 2]")) == "x = y=float32[1,2]"
@@ -84,7 +90,8 @@ def test_input_entries() -> None:
         ("x=flaot32[1]", "unknown element type 'flaot32'(.|\n)*did you mean 'float32'"),
         ("x=float32[0]", "dimension '0'"),
         ("x=float32[-1]", "dimension '-1'"),
-        ("x=float32[N]", "dimension 'N'"),
+        ("x=float32[N+1]", "dimension 'N\\+1'"),
+        ("x=float32[N<=0]", "dimension 'N<=0'"),
     ],
 )
 def test_bad_input_entries(text: str, message: str) -> None:

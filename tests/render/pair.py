@@ -102,6 +102,8 @@ def tensor(name: str, identifier: str, dtype: str, shape: list[int]) -> dict[str
         "bits": 8 * numpy.itemsize,
         "lanes": 1,
         "shape": shape,
+        "dims": shape,
+        "max_shape": shape,
         "bytes": numpy.itemsize * int(np.prod(shape)),
     }
 
@@ -114,6 +116,7 @@ def write(folder: Path, kernels_o: bytes = b"", **changes: object) -> Path:
         "name": NAME,
         "namespace": "acme::pair",
         "executor": "graph",
+        "executor_reason": "all shapes are static",
         "model": {
             "file": "pair.onnx",
             "sha256": hashlib.sha256(b"pair").hexdigest(),

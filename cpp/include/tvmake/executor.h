@@ -1,4 +1,4 @@
-// The graph executor: runs one compiled model of static shapes on the CPU.
+// The executor: runs one compiled model on the CPU, of static or dynamic shapes.
 //
 //   auto executor = tvmake::Executor::Create(kDigits);
 //   executor->SetInput(0, image.data(), sizeof(image));
@@ -52,12 +52,14 @@ struct Options {
   std::string weights_path = {};
 };
 
-// `name` and `shape` live as long as the executor.
+// `name`, `shape` and `max_shape` live as long as the executor.
 struct TensorInfo {
   std::string_view name;
   DLDataType dtype;
-  std::span<const int64_t> shape;
-  size_t bytes;
+  std::span<const int64_t> shape;           // -1: known at run time only
+  size_t bytes;                             // the most, where that is known; else 0
+  std::span<const int64_t> max_shape = {};  // the largest extents; -1: no bound
+  bool is_dynamic = false;
 };
 
 // Owns the arena (all tensors but the weights), the prepared calls and a thread pool; shares the
@@ -97,6 +99,11 @@ class Executor {
   void SetInput(size_t index, const DLTensor& tensor);
   void SetInput(size_t index, const void* data, size_t bytes);
 
+  // Gives an input of dynamic shape the shape that it has from now on. Its contents are undefined
+  // then. Setting an input from a tensor does this by itself. For a static input, the shape must be
+  // the model's. Allocates only where an extent without a bound grows beyond all before.
+  void SetInputShape(size_t index, std::span<const int64_t> shape);
+
   // Binds to the caller's memory, aligned to `alignment()` bytes. No two bindings may overlap, but
   // for inputs among themselves: kernels never write to an input.
   void SetInputZeroCopy(size_t index, const DLTensor* tensor);
@@ -114,7 +121,11 @@ class Executor {
   void CopyOutput(size_t index, void* data, size_t bytes) const;
   void CopyOutput(size_t index, const DLTensor& tensor) const;
 
-  // Calls every kernel in order. Allocates nothing, takes no lock, reads no clock.
+  // Calls every kernel in order. Allocates nothing, takes no lock, reads no clock; but for extents
+  // without a bound, whose tensors are allocated when they are larger than ever before.
+  //
+  // Throws Error(kShape) when an input of dynamic shape has none yet, when inputs disagree about a
+  // dimension that they share, or when data ask for a shape beyond its bound.
   void Run();
 
   struct CallView {
@@ -137,6 +148,7 @@ class Executor {
   int num_threads() const;
   size_t alignment() const;      // bytes
   size_t arena_bytes() const;    // as planned; allocated once per executor
+  size_t pool_bytes() const;     // allocated so far for tensors without a bound
   size_t weights_bytes() const;  // size of the weights.bin in use
 
  private:

@@ -23,6 +23,9 @@ struct ModelApi {
 
   tvmake_status (*create)(const tvmake_options* options, void** model, char* error, size_t bytes);
   void (*destroy)(void* model);
+  tvmake_status (*set_input_shape)(void* model, size_t index, const int64_t* shape, size_t rank);
+  tvmake_status (*input_view)(void* model, size_t index, tvmake_tensor_view* view);
+  tvmake_status (*output_view)(void* model, size_t index, tvmake_tensor_view* view);
   tvmake_status (*set_input)(void* model, size_t index, const void* data, size_t bytes);
   tvmake_status (*run)(void* model);
   tvmake_status (*run_observed)(void* model, tvmake_observer observer, void* user);
@@ -57,6 +60,18 @@ int Main(int argc, char** argv) {
             return status;
           },
       .destroy = [](void* model) { Abi::kDestroy(static_cast<Handle*>(model)); },
+      .set_input_shape =
+          [](void* model, size_t index, const int64_t* shape, size_t rank) {
+            return Abi::kSetInputShape(static_cast<Handle*>(model), index, shape, rank);
+          },
+      .input_view =
+          [](void* model, size_t index, tvmake_tensor_view* view) {
+            return Abi::kInputView(static_cast<Handle*>(model), index, view);
+          },
+      .output_view =
+          [](void* model, size_t index, tvmake_tensor_view* view) {
+            return Abi::kOutputView(static_cast<Handle*>(model), index, view);
+          },
       .set_input =
           [](void* model, size_t index, const void* data, size_t bytes) {
             return Abi::kSetInput(static_cast<Handle*>(model), index, data, bytes);

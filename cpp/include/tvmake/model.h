@@ -53,8 +53,10 @@ typedef struct tvmake_tensor_info {
   const char* dtype_name; /* as NumPy spells it, e.g. "float32" */
   tvmake_dtype dtype;
   int32_t rank;
-  const int64_t* shape; /* `rank` extents; the tensor is contiguous, last axis fastest */
-  size_t bytes;
+  const int64_t* shape; /* `rank` extents; the tensor is contiguous, last axis fastest. -1: known at
+                           run time only, see `<model>_input_view` */
+  size_t bytes;         /* the most, if extents are known at run time only; 0: there is no bound */
+  const int64_t* max_shape; /* the largest extents; -1: there is no bound */
 } tvmake_tensor_info;
 
 /* A view of one tensor: not owned, contiguous. */

@@ -114,6 +114,7 @@ class Tensor {
   using Value = std::remove_const_t<T>;
   using Const = Tensor<const T, kShape...>;
   using Mutable = Tensor<Value, kShape...>;
+  static constexpr bool kIsDynamic = false;
 
   /// A view of size() elements at `data`, which the caller vouches for.
   static constexpr Tensor from_pointer(T* data) noexcept { return Tensor(data); }
@@ -196,6 +197,98 @@ class Tensor {
   T* data_;
 };
 
+/// An extent that is known at run time only, in the type of a tensor.
+inline constexpr std::int64_t kDynamic = -1;
+
+/// A tensor's memory, some of whose extents are known at run time only: those that are kDynamic in
+/// the type. Otherwise as Tensor.
+template <typename T, std::int64_t... kShape>
+class DynamicTensor {
+  static constexpr std::size_t kRank = sizeof...(kShape);
+
+ public:
+  using Element = T;
+  using Value = std::remove_const_t<T>;
+  using Const = DynamicTensor<const T, kShape...>;
+  using Mutable = DynamicTensor<Value, kShape...>;
+  using Shape = std::array<std::int64_t, kRank>;
+  static constexpr bool kIsDynamic = true;
+
+  /// A view of memory of this shape at `data`, which the caller vouches for. Throws ModelError if
+  /// an extent is not the one in the type.
+  DynamicTensor(T* data, const Shape& shape) : data_(data), shape_(shape) {
+    constexpr Shape kFixed = {kShape...};
+    for (std::size_t axis = 0; axis < kRank; ++axis) {
+      if (kFixed[axis] != kDynamic ? shape[axis] != kFixed[axis] : shape[axis] < 0) {
+        throw ModelError(
+            TVMAKE_SHAPE,
+            "axis " + std::to_string(axis) + " of a tensor is " + std::to_string(shape[axis]) +
+                ", expected " +
+                (kFixed[axis] == kDynamic ? "no negative number" : std::to_string(kFixed[axis])));
+      }
+    }
+  }
+
+  /// A view of a contiguous container, e.g. a std::vector. Throws ModelError if it has not as many
+  /// elements as the shape says.
+  template <typename Container>
+  static DynamicTensor from(Container& values, const Shape& shape) {
+    const DynamicTensor view(std::data(values), shape);
+    if (std::size(values) != view.size()) {
+      throw ModelError(TVMAKE_SHAPE, "a tensor of " + std::to_string(view.size()) +
+                                         " elements cannot view a container of " +
+                                         std::to_string(std::size(values)));
+    }
+    return view;
+  }
+  template <typename Container>
+  static DynamicTensor from(const Container&& values, const Shape& shape) = delete;
+
+  /// The read-only view of a writable one.
+  template <typename U, std::enable_if_t<!std::is_same_v<U, T> && detail::kViewable<U, T>, int> = 0>
+  DynamicTensor(DynamicTensor<U, kShape...> other) noexcept
+      : data_(other.data()), shape_(other.shape()) {}
+
+  static constexpr std::size_t rank() noexcept { return kRank; }
+  const Shape& shape() const noexcept { return shape_; }
+  std::size_t size() const noexcept {
+    std::size_t size = 1;
+    for (const std::int64_t extent : shape_) size *= static_cast<std::size_t>(extent);
+    return size;
+  }
+  std::size_t bytes() const noexcept { return size() * sizeof(T); }
+
+  T* data() const noexcept { return data_; }
+  T* begin() const noexcept { return data_; }
+  T* end() const noexcept { return data_ + size(); }
+
+  /// The element at a flat position.
+  T& operator[](std::size_t position) const {
+    assert(position < size());
+    return data_[position];
+  }
+
+  /// The element at one index per axis.
+  template <typename... Index>
+  T& operator()(Index... index) const {
+    static_assert(sizeof...(Index) == kRank, "one index per axis");
+    static_assert((std::is_integral_v<Index> && ...), "indices are integers");
+    std::int64_t position = 0;
+    std::size_t axis = 0;
+    ((assert(static_cast<std::int64_t>(index) >= 0 &&
+             static_cast<std::int64_t>(index) < shape_[axis]),
+      position = position * shape_[axis++] + static_cast<std::int64_t>(index)),
+     ...);
+    return data_[position];
+  }
+
+  void fill(Value value) const { std::fill(begin(), end(), value); }
+
+ private:
+  T* data_;
+  Shape shape_;
+};
+
 /// How to create a model.
 struct ModelOptions {
   int num_threads = 0;  ///< 0: TVM_NUM_THREADS, or every core that this process may use
@@ -237,7 +330,8 @@ class BasicModel {
         options, [this](auto... arguments) { return Abi::kCreateShared(handle(), arguments...); }));
   }
 
-  /// Computes the outputs from the inputs. Allocates nothing.
+  /// Computes the outputs from the inputs. Allocates nothing, but where an extent without a bound
+  /// has grown.
   Outputs run() & {
     Check(Abi::kRun(handle()));
     return outputs();
@@ -276,16 +370,36 @@ class BasicModel {
   template <Input kInput>
   InputView<kInput> input() {
     using View = InputView<kInput>;
-    void* data = Abi::kInputData(handle(), Index(kInput));
-    return View::from_pointer(static_cast<typename View::Element*>(NotNull(data)));
+    if constexpr (View::kIsDynamic) {
+      tvmake_tensor_view view{};
+      Check(Abi::kInputView(NotNull(handle()), Index(kInput), &view));
+      return Dynamic<View>(view);
+    } else {
+      void* data = Abi::kInputData(handle(), Index(kInput));
+      return View::from_pointer(static_cast<typename View::Element*>(NotNull(data)));
+    }
   }
 
-  /// The memory of an output.
+  /// Gives an input of dynamic shape the shape that it has from now on, and its memory, to be
+  /// written before run().
+  template <Input kInput>
+  InputView<kInput> resize(const typename InputView<kInput>::Shape& shape) {
+    SetShape<kInput>(shape);
+    return input<kInput>();
+  }
+
+  /// The memory of an output; one of dynamic shape has its shape after run().
   template <Output kOutput>
   OutputView<kOutput> output() const {
     using View = OutputView<kOutput>;
-    const void* data = Abi::kOutputData(handle(), Index(kOutput));
-    return View::from_pointer(static_cast<typename View::Element*>(NotNull(data)));
+    if constexpr (View::kIsDynamic) {
+      tvmake_tensor_view view{};
+      Check(Abi::kOutputView(NotNull(handle()), Index(kOutput), &view));
+      return Dynamic<View>(view);
+    } else {
+      const void* data = Abi::kOutputData(handle(), Index(kOutput));
+      return View::from_pointer(static_cast<typename View::Element*>(NotNull(data)));
+    }
   }
 
   /// All outputs, by name.
@@ -296,6 +410,7 @@ class BasicModel {
   /// Copies an input in.
   template <Input kInput>
   void set(typename InputView<kInput>::Const values) {
+    SetShapeOf<kInput>(values);
     Check(Abi::kSetInput(handle(), Index(kInput), values.data(), values.bytes()));
   }
 
@@ -303,6 +418,7 @@ class BasicModel {
   /// be aligned to `info().alignment` and outlive its use.
   template <Input kInput>
   void bind(typename InputView<kInput>::Const memory) {
+    SetShapeOf<kInput>(memory);
     Check(Abi::kSetInputZeroCopy(handle(), Index(kInput), memory.data(), memory.bytes()));
   }
   template <Output kOutput>
@@ -352,6 +468,23 @@ class BasicModel {
 
   void Check(tvmake_status status) const {
     if (status != TVMAKE_OK) throw ModelError(status, Abi::kLastError(handle()));
+  }
+
+  template <Input kInput, typename Shape>
+  void SetShape(const Shape& shape) {
+    Check(Abi::kSetInputShape(handle(), Index(kInput), shape.data(), shape.size()));
+  }
+
+  template <Input kInput, typename View>
+  void SetShapeOf(const View& view) {
+    if constexpr (View::kIsDynamic) SetShape<kInput>(view.shape());
+  }
+
+  template <typename View>
+  static View Dynamic(const tvmake_tensor_view& view) {
+    typename View::Shape shape{};
+    std::copy(view.shape, view.shape + view.rank, shape.begin());
+    return View(static_cast<typename View::Element*>(const_cast<void*>(view.data)), shape);
   }
 
   template <typename T>

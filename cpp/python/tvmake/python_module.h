@@ -10,9 +10,11 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -70,6 +72,10 @@ std::string ShapeText(std::size_t rank, Extents extent) {
 
 inline std::string Text(nb::handle object) { return nb::cast<std::string>(nb::str(object)); }
 
+inline bool IsDynamic(const tvmake_tensor_info& info) {
+  return std::any_of(info.shape, info.shape + info.rank, [](std::int64_t d) { return d < 0; });
+}
+
 /// The argument as an array that fits the input; throws TypeError or ValueError.
 inline InputArray Checked(nb::handle argument, const char* name, const tvmake_tensor_info& info) {
   InputArray array;
@@ -91,7 +97,7 @@ inline InputArray Checked(nb::handle argument, const char* name, const tvmake_te
   const auto rank = static_cast<std::size_t>(info.rank);
   bool same = array.ndim() == rank;
   for (std::size_t i = 0; same && i < rank; ++i) {
-    same = array.shape(i) == static_cast<std::size_t>(info.shape[i]);
+    same = info.shape[i] < 0 || array.shape(i) == static_cast<std::size_t>(info.shape[i]);
   }
   if (!same) {
     const std::string message =
@@ -104,8 +110,9 @@ inline InputArray Checked(nb::handle argument, const char* name, const tvmake_te
 }
 
 /// A NumPy array over memory that `owner` keeps alive.
-inline nb::object ToNumpy(void* data, const tvmake_tensor_info& info, nb::handle owner) {
-  std::vector<std::size_t> shape(info.shape, info.shape + info.rank);
+inline nb::object ToNumpy(void* data, const tvmake_tensor_info& info, const std::int64_t* extents,
+                          nb::handle owner) {
+  std::vector<std::size_t> shape(extents, extents + info.rank);
   return nb::cast(NumpyArray(data, shape.size(), shape.data(), owner, nullptr, DType(info),
                              nb::device::cpu::value));
 }
@@ -162,7 +169,9 @@ class Model {
     }
     nb::dict inputs;
     for (std::size_t i = 0; i < memory.size(); ++i) {
-      inputs[names->inputs[i]] = detail::ToNumpy(memory[i], *Abi::kInputInfo(i), self);
+      const tvmake_tensor_info& info = *Abi::kInputInfo(i);
+      if (detail::IsDynamic(info)) continue;  // its memory may move with its shape
+      inputs[names->inputs[i]] = detail::ToNumpy(memory[i], info, info.shape, self);
     }
     return inputs;
   }
@@ -181,25 +190,39 @@ class Model {
    public:
     explicit Buffer(std::size_t index)
         : info_(Abi::kOutputInfo(index)),
-          data_(::operator new(info_->bytes > 0 ? info_->bytes : 1, Alignment())) {}
+          shape_(info_->shape, info_->shape + info_->rank),
+          data_(is_dynamic() ? nullptr : New(info_->bytes)) {}
     Buffer(Buffer&& other) noexcept
-        : info_(other.info_), data_(std::exchange(other.data_, nullptr)) {}
+        : info_(other.info_),
+          shape_(std::move(other.shape_)),
+          data_(std::exchange(other.data_, nullptr)) {}
     Buffer& operator=(Buffer&&) = delete;
     ~Buffer() { Delete(data_); }
 
     void* data() const { return data_; }
     std::size_t bytes() const { return info_->bytes; }
+    /// Whether the result's shape is known only after the run, when Take copies it.
+    bool is_dynamic() const { return detail::IsDynamic(*info_); }
+    void Take(const tvmake_tensor_view& view) {
+      shape_.assign(view.shape, view.shape + view.rank);
+      data_ = New(view.bytes);
+      if (view.bytes > 0) std::memcpy(data_, view.data, view.bytes);
+    }
 
     nb::object Release() {
       const nb::capsule owner(data_, [](void* data) noexcept { Delete(data); });
-      return detail::ToNumpy(std::exchange(data_, nullptr), *info_, owner);
+      return detail::ToNumpy(std::exchange(data_, nullptr), *info_, shape_.data(), owner);
     }
 
    private:
+    static void* New(std::size_t bytes) {
+      return ::operator new(bytes > 0 ? bytes : 1, Alignment());
+    }
     static std::align_val_t Alignment() { return std::align_val_t{Abi::kInfo()->alignment}; }
     static void Delete(void* data) noexcept { ::operator delete(data, Alignment()); }
 
     const tvmake_tensor_info* info_;
+    std::vector<std::int64_t> shape_;
     void* data_;
   };
 
@@ -260,19 +283,36 @@ class Model {
   }
 
   /// With the lock held. The arrays may be gone by the next run, so nothing stays bound to them.
-  void RunOnce(const std::vector<detail::InputArray>& inputs, const std::vector<Buffer>& outputs) {
+  void RunOnce(const std::vector<detail::InputArray>& inputs, std::vector<Buffer>& outputs) {
     tvmake_status status = TVMAKE_OK;
     for (std::size_t i = 0; status == TVMAKE_OK && i < inputs.size(); ++i) {
-      status = Give(i, inputs[i].data());
+      status =
+          detail::IsDynamic(*Abi::kInputInfo(i)) ? Copy(i, inputs[i]) : Give(i, inputs[i].data());
     }
     for (std::size_t i = 0; status == TVMAKE_OK && i < outputs.size(); ++i) {
+      if (outputs[i].is_dynamic()) continue;
       status = Abi::kSetOutputZeroCopy(handle_, i, outputs[i].data(), outputs[i].bytes());
     }
     if (status == TVMAKE_OK) status = Abi::kRun(handle_);
+    for (std::size_t i = 0; status == TVMAKE_OK && i < outputs.size(); ++i) {
+      if (!outputs[i].is_dynamic()) continue;
+      tvmake_tensor_view view{};
+      status = Abi::kOutputView(handle_, i, &view);
+      if (status == TVMAKE_OK) outputs[i].Take(view);
+    }
     const std::string error = status == TVMAKE_OK ? "" : Abi::kLastError(handle_);
     for (std::size_t i = 0; i < inputs.size(); ++i) Abi::kUnbindInput(handle_, i);
     for (std::size_t i = 0; i < outputs.size(); ++i) Abi::kUnbindOutput(handle_, i);
     if (status != TVMAKE_OK) throw ModelError(status, error);
+  }
+
+  /// An input of dynamic shape, with the shape of the array.
+  tvmake_status Copy(std::size_t index, const detail::InputArray& array) {
+    std::vector<std::int64_t> shape(array.ndim());
+    for (std::size_t i = 0; i < shape.size(); ++i) shape[i] = static_cast<int64_t>(array.shape(i));
+    const tvmake_status status = Abi::kSetInputShape(handle_, index, shape.data(), shape.size());
+    return status == TVMAKE_OK ? Abi::kSetInput(handle_, index, array.data(), array.nbytes())
+                               : status;
   }
 
   /// The model reads the caller's memory where kernels can, and a copy where it is not aligned.

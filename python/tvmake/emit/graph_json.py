@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tvmake.lower.extents import ProgramBuilder
+
 if TYPE_CHECKING:
     from tvmake.lower import Graph, MemoryPlan
 
@@ -67,6 +69,38 @@ def graph_json(graph: Graph, plan: MemoryPlan, weights_id: str) -> str:
             "inputs": [entry[tensor][0] for tensor in graph.inputs],
             "outputs": list(graph.output_names),
             "params": [entry[tensor][0] for tensor in graph.weights],
+            **_dynamic(graph, order),
         },
     }
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False) + "\n"
+
+
+def _dynamic(graph: Graph, order: list[int]) -> dict[str, Any]:
+    """What is known at run time only, and how it is computed. Nothing for a static graph."""
+    if not graph.symbols and not any(call.guards for call in graph.calls):
+        return {}
+    builder = ProgramBuilder([name for name, _ in graph.symbols])
+    entries = {tensor: position for position, tensor in enumerate(order)}
+    first = len(graph.inputs) + len(graph.weights)
+    dims = [
+        [position, axis, builder.add(dim)]
+        for position, tensor in enumerate(order)
+        for axis, dim in enumerate(graph.tensors[tensor].dims)
+        if not isinstance(dim, int)
+    ]
+    numbered = list(enumerate(graph.calls, start=first))
+    scalars = [[node, builder.add(value)] for node, call in numbered for value in call.scalars]
+    position = {name: index for index, (name, _) in enumerate(graph.symbols)}
+    document = {
+        "symbols": [{"name": name, "max": most} for name, most in graph.symbols],
+        "dims": dims,
+        "scalars": scalars,
+        "binds": [[node, position[n]] for node, call in numbered for n in call.binds],
+        "guards": [
+            [node, entries[tensor], int(value)]
+            for node, call in numbered
+            for tensor, value in call.guards
+        ],
+        "steps": [list(step) for step in builder.finish().steps],
+    }
+    return {"dynamic": document}

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tvmake.emit.dtype import c_type, dlpack_type
-from tvmake.manifest import SCHEMA
+from tvmake.lower.extents import readable
+from tvmake.manifest import SCHEMA, UNKNOWN
 
 if TYPE_CHECKING:
     from tvmake.emit.kernels import KernelObject
@@ -27,18 +28,20 @@ def manifest_json(
     kernels: KernelObject,
     weights: tuple[str, int],
     hashes: dict[str, str],
+    executor: tuple[str, str],
 ) -> str:
     """Describe a compiled model.
 
     `weights` is the weights' id and their file's size; `hashes` has the SHA-256 of the model file
-    ("model"), of kernels.o and of graph.json.
+    ("model"), of kernels.o and of graph.json; `executor` is the executor and why it is that one.
     """
     weights_id, weights_bytes = weights
     document = {
         "schema": SCHEMA,
         "name": spec.name,
         "namespace": spec.namespace or spec.name,
-        "executor": spec.executor,
+        "executor": executor[0],
+        "executor_reason": executor[1],
         "model": {"file": spec.model.name, "sha256": hashes["model"], **imported.details},
         "versions": versions(),
         "target": {
@@ -110,6 +113,7 @@ def _tensors(
     for tensor, name, dtype in zip(tensors, names, types, strict=True):
         code, bits, lanes = dlpack_type(tensor.dtype)
         unique = identifier(name, taken)
+        dims = tensor.dims or tensor.shape
         result.append(
             {
                 "name": name,
@@ -119,7 +123,9 @@ def _tensors(
                 "code": code,
                 "bits": bits,
                 "lanes": lanes,
-                "shape": list(tensor.shape),
+                "shape": [d if isinstance(d, int) else UNKNOWN for d in dims],
+                "dims": [readable(dim) for dim in dims],
+                "max_shape": list(tensor.shape),
                 "bytes": tensor.bytes,
             }
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import tvm
@@ -28,6 +29,19 @@ class SourceNode:
 
 
 @dataclass(frozen=True)
+class Symbol:
+    """An extent that is known at run time only.
+
+    Attributes:
+        name: as in the shapes of the module.
+        most: the largest value; None when there is no bound.
+    """
+
+    name: str
+    most: int | None = None
+
+
+@dataclass(frozen=True)
 class ImportedModel:
     """A model as a Relax module whose function `main` takes the inputs and returns the outputs.
 
@@ -41,6 +55,9 @@ class ImportedModel:
         input_types, output_types: the model's own element types, if some are none that kernels
             compute with (see `elements`); empty where they are those of main.
         prepared: inputs that PREPROCESS changed, as the model file has them.
+        symbols: the symbolic dimensions of the inputs.
+        upper: upper bounds, in terms of those symbols, of extents that depend on data, by name.
+        dynamic: why the model needs EXECUTOR vm; empty when all shapes are static.
     """
 
     module: tvm.IRModule
@@ -52,6 +69,9 @@ class ImportedModel:
     input_types: tuple[str, ...] = ()
     output_types: tuple[str, ...] = ()
     prepared: tuple[PreparedInput, ...] = ()
+    symbols: tuple[Symbol, ...] = ()
+    upper: Mapping[str, Any] = field(default_factory=dict)
+    dynamic: str = ""
 
 
 def variable_name(node: int) -> str:

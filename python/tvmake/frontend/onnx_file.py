@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import onnx
@@ -121,12 +122,20 @@ def walk_nodes(graph: GraphProto | FlatGraph) -> Iterator[NodeProto]:
                 yield from walk_nodes(subgraph)
 
 
-def fix_inputs(model: ModelProto, specs: Sequence[InputSpec], path: Path) -> None:
-    """Give every input a static shape, in place.
+def fix_inputs(
+    model: ModelProto, specs: Sequence[InputSpec], path: Path, *, dynamic: bool = False
+) -> None:
+    """Give inputs the shapes that are asked for, in place.
+
+    Args:
+        model: the model.
+        specs: the shapes.
+        path: the model's file, for messages.
+        dynamic: whether dimensions may stay symbolic. Each of them gets a name, then.
 
     Raises:
         SpecError: when INPUTS contradicts the model or names no input.
-        UnsupportedError: when an input is still dynamic.
+        UnsupportedError: when an input is still dynamic and may not be, or has no rank.
     """
     values = {value.name: value for value in graph_inputs(model.graph)}
     for spec in specs:
@@ -139,15 +148,31 @@ def fix_inputs(model: ModelProto, specs: Sequence[InputSpec], path: Path) -> Non
                 fix=f"did you mean '{match}'?" if match else None,
             )
         _fix_input(values[spec.name], spec, path)
-    dynamic = [v for v in values.values() if is_tensor(v) and None in _dims(v)]
-    if dynamic:
-        example = " ".join(_suggestion(value) for value in dynamic)
+    unknown = [
+        value
+        for value in values.values()
+        if is_tensor(value) and (not _has_rank(value) if dynamic else None in _dims(value))
+    ]
+    if unknown:
+        example = " ".join(_suggestion(value) for value in unknown)
         raise UnsupportedError(
-            "the model has inputs of dynamic shape: " + ", ".join(map(show, dynamic)),
+            "the model has inputs of dynamic shape: " + ", ".join(map(show, unknown)),
             where=str(path),
-            expected="static shapes",
-            fix=f"fix them with INPUTS, for example: INPUTS {example}",
+            expected="shapes of known rank" if dynamic else "static shapes",
+            fix=f"fix them with INPUTS, for example: INPUTS {example}"
+            + ("" if dynamic else "; or EXECUTOR vm"),
         )
+    _name_dims(list(values.values()))
+
+
+def symbols(model: ModelProto) -> tuple[str, ...]:
+    """The symbolic dimensions of the inputs, in the order they appear."""
+    found: dict[str, None] = {}
+    for value in graph_inputs(model.graph):
+        for dim in value.type.tensor_type.shape.dim:
+            if not dim.HasField("dim_value"):
+                found.setdefault(dim.dim_param)
+    return tuple(found)
 
 
 def keep_outputs(model: ModelProto, names: Sequence[str], path: Path) -> None:
@@ -220,8 +245,25 @@ def _fix_input(value: ValueInfoProto, spec: InputSpec, path: Path) -> None:
         )
     shape = onnx.TensorShapeProto()
     for size in spec.shape:
-        shape.dim.add().dim_value = size
+        if isinstance(size, str):
+            shape.dim.add().dim_param = size
+        else:
+            shape.dim.add().dim_value = size
     tensor.shape.CopyFrom(shape)
+
+
+def _has_rank(value: ValueInfoProto) -> bool:
+    return bool(value.type.tensor_type.HasField("shape"))
+
+
+def _name_dims(values: Sequence[ValueInfoProto]) -> None:
+    """Give every symbolic dimension a name that is an identifier, in place."""
+    for value in values:
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value"):
+                name = dim.dim_param or f"{value.name}_{axis}"
+                name = re.sub(r"[^A-Za-z0-9_]", "_", name)
+                dim.dim_param = f"d{name}" if name[0].isdigit() else name
 
 
 def _dims(value: ValueInfoProto) -> list[int | None]:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from onnx import ModelProto, NodeProto
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from tvmake.errors import ModelError, UnsupportedError
+from tvmake.errors import ModelError, SpecError, UnsupportedError, nearest
 from tvmake.spec import InputSpec, ModelSpec
 
 from . import onnx_external, onnx_file
 from .converters import CONVERTERS, Operator, convert_stored, qualified_name
+from .dynamic import DynamicShapes
 from .flatten import RESOLVED, FlatGraph, element_names, flat_inputs, flatten, has_body
-from .imported import ImportedModel, SourceNode, variable_name
+from .imported import ImportedModel, SourceNode, Symbol, variable_name
 from .onnx_bind import bind_inputs
+from .onnx_branches import inline_branches
 from .onnx_elements import STORED, interface_types, store_elements
 
 _HANDLED_BY_THE_IMPORTER = {"Constant", "If"}
@@ -41,15 +44,17 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
     model, files = onnx_file.read(path)
     bind_inputs(model, spec.values, path)
     fixed = _fix_inputs(model, spec)
+    symbols = _symbols(model, spec.symbol_bounds(), path)
     onnx_file.keep_outputs(model, spec.outputs, path)
     inferred = onnx_file.infer_shapes(model, path)
-    graph, module, nodes = _import(model, fixed, _known_types(inferred), path)
-    _check_static(module, path)
+    static = spec.executor == "graph"
+    graph, module, importer = _import(model, fixed, _known_types(inferred), path, static=static)
+    dynamic = _check_shapes(module, path, symbols, static=static)
     return ImportedModel(
         module=module,
         inputs=tuple(value.name for value in graph.input),
         outputs=tuple(value.name for value in graph.output),
-        nodes=nodes,
+        nodes=tuple(importer.nodes),
         files=files,
         details={
             "format": "onnx",
@@ -59,6 +64,9 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
         },
         input_types=tuple(interface_types(graph.input, graph.types)),
         output_types=tuple(interface_types(graph.output, graph.types)),
+        symbols=symbols,
+        upper=importer.shapes.upper if importer.shapes else {},
+        dynamic=dynamic,
     )
 
 
@@ -87,7 +95,7 @@ def _fix_inputs(model: ModelProto, spec: ModelSpec) -> dict[str, InputSpec]:
     others = [v for v in onnx_file.graph_inputs(model.graph) if not onnx_file.is_tensor(v)]
     elements = {name for value in others for name in element_names(value, specs)}
     tensors = [entry for entry in spec.inputs if entry.name not in elements]
-    onnx_file.fix_inputs(model, tensors, spec.model)
+    onnx_file.fix_inputs(model, tensors, spec.model, dynamic=spec.executor != "graph")
     return {name: specs[name] for name in elements}
 
 
@@ -100,7 +108,9 @@ def _import(
     elements: dict[str, InputSpec],
     known_types: dict[str, onnx.TypeProto],
     path: Path,
-) -> tuple[FlatGraph, tvm.IRModule, tuple[SourceNode, ...]]:
+    *,
+    static: bool,
+) -> tuple[FlatGraph, tvm.IRModule, _Importer]:
     """Flatten the graph and convert it.
 
     An operator that cannot be converted is replaced by its function body, if ONNX defines one.
@@ -118,9 +128,11 @@ def _import(
         _check_values(graph, path)
         _check_operators(graph, path)
         _store(graph)
-        importer = _Importer(graph)
+        if not static:
+            inline_branches(graph)
+        importer = _Importer(graph, None if static else DynamicShapes())
         try:
-            return graph, importer.convert(graph, path), tuple(importer.nodes)
+            return graph, importer.convert(graph, path), importer
         except UnsupportedError:
             node = importer.failed
             if node is None:
@@ -179,11 +191,12 @@ def _check_values(graph: FlatGraph, path: Path) -> None:
 class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM has no types
     """TVM's importer, which names every result after the node that it comes from."""
 
-    def __init__(self, graph: FlatGraph) -> None:
+    def __init__(self, graph: FlatGraph, shapes: DynamicShapes | None) -> None:
         super().__init__(_empty_shapes(graph), {}, keep_params_in_input=False)
         self.opsets = graph.opsets
         self.versions = graph.versions
         self.types = graph.types
+        self.shapes = shapes
         self.nodes: list[SourceNode] = []
         self.protos: list[NodeProto] = []
         self.current_node = -1
@@ -213,6 +226,14 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM ha
                 f"operator {node.op_type} cannot be imported: {_first_line(error)}",
                 where=f"{path}, node '{node_name(node)}'",
             ) from error
+
+    def _parse_graph_input(self, graph: onnx.GraphProto) -> None:
+        super()._parse_graph_input(graph)
+        if self.shapes is None:
+            return
+        for value in self._inputs.values():
+            if isinstance(value.ty, relax.TensorType) and value.ty.shape is not None:
+                self.shapes.add_input(list(value.ty.shape))
 
     def _construct_nodes(self, graph: onnx.GraphProto) -> None:
         outer = self.current_node  # of the node whose subgraph this is
@@ -247,6 +268,10 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM ha
         """Done before, with our own converters in mind."""
 
     def _convert(self, operator: Operator, op_name: str, opset: int) -> relax.Expr:
+        node = self.protos[self.current_node]
+        result = self.shapes.convert(node, operator) if self.shapes else None
+        if result is not None:
+            return result
         converter = CONVERTERS.get(operator.name)
         result = converter(operator) if converter else None
         if result is not None:
@@ -307,25 +332,52 @@ def _source_nodes(graph: onnx.GraphProto) -> list[SourceNode]:
     return nodes
 
 
-def _check_static(module: tvm.IRModule, path: Path) -> None:
-    """Everything must have a static shape: the graph executor plans memory at compile time."""
+def _symbols(model: ModelProto, most: dict[str, int], path: Path) -> tuple[Symbol, ...]:
+    """The symbolic dimensions of the inputs, with the bounds that INPUTS gives."""
+    names = onnx_file.symbols(model)
+    for name in most:
+        if name not in names:
+            match = nearest(name, names)
+            raise SpecError(
+                f"INPUTS bounds '{name}', which is no dimension of an input",
+                where=str(path),
+                expected="one of: " + ", ".join(names) if names else "a model with symbolic inputs",
+                fix=f"did you mean '{match}'?" if match else None,
+            )
+    return tuple(Symbol(name, most.get(name)) for name in names)
+
+
+def _check_shapes(
+    module: tvm.IRModule, path: Path, symbols: Sequence[Symbol], *, static: bool
+) -> str:
+    """Check that every shape is known, in terms of symbols if need be.
+
+    Returns:
+        Why the model needs EXECUTOR vm; nothing when all shapes are static.
+
+    Raises:
+        UnsupportedError: when a shape is not known, or not static though it must be.
+    """
+    reason = "it has symbolic dimensions: " + ", ".join(s.name for s in symbols) if symbols else ""
     for block in module["main"].body.blocks:
         for binding in block.bindings:
-            fields = (
-                binding.var.ty.fields
-                if isinstance(binding.var.ty, relax.TupleType)
-                else [binding.var.ty]
-            )
-            for field in fields:
+            variable = binding.var
+            is_tuple = isinstance(variable.ty, relax.TupleType)
+            for field in variable.ty.fields if is_tuple else [variable.ty]:
                 if isinstance(field, relax.ShapeType):
                     continue
                 shape = getattr(field, "shape", None)
-                if shape is None or not all(isinstance(dim, tvm.tirx.IntImm) for dim in shape):
+                if shape is not None and all(isinstance(dim, tvm.tirx.IntImm) for dim in shape):
+                    continue
+                if static or shape is None:
                     raise UnsupportedError(
-                        f"the value '{binding.var.name}' has a shape that depends on data: {field}",
+                        f"the value '{variable.name}' has a shape that depends on data: {field}",
                         where=str(path),
-                        expected="shapes known at compile time",
+                        expected="shapes known at compile time" if static else "a known rank",
+                        fix="EXECUTOR vm, or leave EXECUTOR out" if static else None,
                     )
+                reason = reason or f"the shape of '{variable.name}' depends on data"
+    return reason
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,11 @@ from tvm import relax
 from tvmake import constants
 from tvmake.elements import interface
 from tvmake.errors import UnsupportedError
-from tvmake.lower.graph import VIEW, Call, Graph, Tensor
+from tvmake.frontend.symbolic import BIND as SYMBOLS
+from tvmake.frontend.symbolic import substitute
+from tvmake.lower.extents import Bounds, extent
+from tvmake.lower.graph import BIND, VIEW, Call, Graph, Tensor
+from tvmake.lower.guards import guard_calls
 from tvmake.lower.kernel import Kernel, copy_kernel
 
 if TYPE_CHECKING:
@@ -30,6 +34,8 @@ def build_graph(
     outputs: Sequence[str],
     groups: dict[str, Provenance],
     types: tuple[Sequence[str], Sequence[str]] = ((), ()),
+    bounds: Bounds | None = None,
+    symbols: Sequence[str] = (),
 ) -> Graph:
     """Lower `main`.
 
@@ -41,11 +47,14 @@ def build_graph(
         groups: what each variable of main stands for.
         types: the element types that callers see of the inputs and the outputs, where they are
             not those of main.
+        bounds: of dynamic extents.
+        symbols: names of the inputs' symbolic dimensions.
 
     Raises:
-        UnsupportedError: when main holds anything but calls of kernels with static shapes.
+        UnsupportedError: when main holds anything but calls of kernels.
     """
-    builder = _Builder(kernels, groups)
+    builder = _Builder(kernels, groups, bounds or Bounds())
+    builder.symbols += symbols
     for parameter, name, dtype in zip_longest(main.params, inputs, types[0]):
         builder.add_input(parameter, name, dtype)
     for block in main.body.blocks:
@@ -57,7 +66,11 @@ def build_graph(
 class _Builder:
     """Collects tensors and calls; weights are moved in front of the intermediates at the end."""
 
-    def __init__(self, kernels: dict[str, Kernel], groups: dict[str, Provenance]) -> None:
+    def __init__(
+        self, kernels: dict[str, Kernel], groups: dict[str, Provenance], bounds: Bounds
+    ) -> None:
+        self.bounds = bounds
+        self.symbols: list[str] = []
         self.kernels = kernels
         self.used: dict[str, Kernel] = {}
         self.groups = groups
@@ -76,6 +89,9 @@ class _Builder:
         self.bound[parameter.__chandle__()] = (self._seen_as(index, tensor.dtype),)
 
     def add_binding(self, binding: relax.Binding) -> None:
+        if isinstance(binding, relax.MatchCast):
+            self._match(binding)
+            return
         self.bound[binding.var.__chandle__()] = self._evaluate(binding.value, binding.var)
 
     def finish(
@@ -93,9 +109,15 @@ class _Builder:
         def move(indices: Sequence[int]) -> tuple[int, ...]:
             return tuple(position[index] for index in indices)
 
+        guarded = guard_calls(self.tensors, self.calls, outputs)
         calls = (
-            replace(call, inputs=move(call.inputs), outputs=move(call.outputs))
-            for call in self.calls
+            replace(
+                call,
+                inputs=move(call.inputs),
+                outputs=move(call.outputs),
+                guards=tuple((position[index], value) for index, value in call.guards),
+            )
+            for call in guarded
         )
         return Graph(
             tensors=tuple(self.tensors[index] for index in order),
@@ -106,7 +128,18 @@ class _Builder:
             output_names=output_names,
             values=tuple(self.values),
             kernels={name: kernel.function for name, kernel in self.used.items()},
+            symbols=tuple((name, self.bounds.of_symbol(name)) for name in self.symbols),
         )
+
+    def _match(self, binding: relax.MatchCast) -> None:
+        """Symbols take their values from a tensor, or a value gets a type that it has already."""
+        value = self._operands(binding.value)
+        self.bound[binding.var.__chandle__()] = value
+        if not isinstance(binding.var.ty, relax.ShapeType):
+            return
+        names = tuple(dim.name for dim in binding.var.ty.values)
+        self.symbols += names
+        self.calls.append(Call(self._unique("bind"), BIND, value, (), binds=names))
 
     def _evaluate(self, value: relax.Expr, variable: relax.Var) -> tuple[int, ...]:
         if isinstance(value, relax.TupleGetItem):
@@ -114,6 +147,8 @@ class _Builder:
         if not isinstance(value, relax.Call):
             return self._operands(value)
         operator = value.op.name if isinstance(value.op, tvm.ir.Op) else ""
+        if isinstance(value.op, relax.ExternFunc) and value.op.global_symbol == SYMBOLS:
+            return self._operands(value.args[0])
         if operator == "relax.reshape":
             return (self._view(self._operands(value.args[0])[0], variable.ty),)
         if operator != "relax.call_tir":
@@ -121,18 +156,23 @@ class _Builder:
                 f"the model needs '{operator or value.op}' at run time, which the graph executor "
                 "cannot call"
             )
-        inputs = self._operands(value.args[1])
+        scalars = [arg for arg in _fields(value.args[1]) if _is_scalar(arg)]
+        inputs = self._operands(
+            relax.Tuple([arg for arg in _fields(value.args[1]) if not _is_scalar(arg)])
+        )
         name = value.args[0].name_hint
+        scalars = [scalars[index] for index in self.kernels[name].scalar_order]
         types = value.ty_args[0]
         fields = list(types.fields) if isinstance(types, relax.TupleType) else [types]
         if self.kernels[name].is_reshape and len(inputs) == 1 and len(fields) == 1:
             return (self._view(inputs[0], fields[0]),)
-        return self._call(name, inputs, fields, self.groups.get(variable.name))
+        return self._call(name, inputs, scalars, fields, self.groups.get(variable.name))
 
     def _call(
         self,
         name: str,
         inputs: tuple[int, ...],
+        scalars: Sequence[Any],
         fields: Sequence[relax.TensorType],
         provenance: Provenance | None,
     ) -> tuple[int, ...]:
@@ -143,8 +183,13 @@ class _Builder:
             self._tensor(call_name if len(fields) == 1 else f"{call_name}.{i}", field)
             for i, field in enumerate(fields)
         )
+        extents = self._extents(kernel, inputs, scalars)
         scratch = tuple(
-            self._add(Tensor(f"{call_name}.workspace{i}", dtype, shape))
+            self._add(
+                self._dense(
+                    f"{call_name}.workspace{i}", dtype, [_replace(d, extents) for d in shape]
+                )
+            )
             for i, (dtype, shape) in enumerate(kernel.workspaces)
         )
         self.calls.append(
@@ -156,9 +201,25 @@ class _Builder:
                 len(scratch),
                 kernel.in_place,
                 provenance,
+                tuple(scalars),
             )
         )
         return results
+
+    def _extents(
+        self, kernel: Kernel, inputs: Sequence[int], scalars: Sequence[Any]
+    ) -> dict[str, Any]:
+        """What the symbols in a kernel's shapes stand for in one call."""
+        parameters = kernel.function.params
+        extents: dict[str, Any] = {}
+        for parameter, index in zip(parameters, inputs, strict=False):
+            tensor = self.tensors[index]
+            for dim, value in zip(parameter.shape, tensor.dims or tensor.shape, strict=True):
+                if isinstance(dim, tvm.tirx.Var):
+                    extents.setdefault(dim.name, value)
+        for parameter, value in zip(parameters[len(inputs) :], scalars, strict=False):
+            extents[parameter.name] = value
+        return extents
 
     def _seen_as(self, source: int, dtype: str) -> int:
         """The same memory with elements of another type of the same width."""
@@ -194,11 +255,16 @@ class _Builder:
 
     def _copy(self, source: int, name: str) -> int:
         tensor = self.tensors[source]
-        kernel_name = "copy_" + "_".join((tensor.dtype, *map(str, tensor.shape)))
-        kernel = self.kernels.setdefault(kernel_name, copy_kernel(tensor.dtype, tensor.shape))
+        shape: tuple[Any, ...] = tensor.shape
+        label = "_".join((tensor.dtype, *map(str, shape)))
+        if tensor.dims:
+            shape = tuple(tvm.tirx.Var(f"d{axis}", "int64") for axis in range(len(shape)))
+            label = f"{tensor.dtype}_rank{len(shape)}"
+        kernel_name = f"copy_{label}"
+        kernel = self.kernels.setdefault(kernel_name, copy_kernel(tensor.dtype, shape))
         self.used[kernel_name] = kernel
         call_name = self._unique(f"copy_{name}")
-        result = self._add(Tensor(call_name, tensor.dtype, tensor.shape))
+        result = self._add(Tensor(call_name, tensor.dtype, tensor.shape, tensor.dims))
         self.calls.append(Call(call_name, kernel_name, (source,), (result,)))
         return result
 
@@ -226,9 +292,13 @@ class _Builder:
     def _tensor(self, name: str, type_: relax.TensorType) -> int:
         return self._add(self._describe(name, type_))
 
-    @staticmethod
-    def _describe(name: str, type_: relax.TensorType) -> Tensor:
-        return Tensor(name, str(type_.dtype), tuple(int(dim) for dim in type_.shape))
+    def _describe(self, name: str, type_: relax.TensorType) -> Tensor:
+        return self._dense(name, str(type_.dtype), list(type_.shape))
+
+    def _dense(self, name: str, dtype: str, dims: Sequence[Any]) -> Tensor:
+        extents = tuple(extent(dim) for dim in dims)
+        shape = tuple(self.bounds.most(dim) for dim in extents)
+        return Tensor(name, dtype, shape, () if shape == extents else extents)
 
     def _add(self, tensor: Tensor) -> int:
         self.tensors.append(tensor)
@@ -241,3 +311,15 @@ class _Builder:
             unique = f"{name}_{count}"
         self.names.add(unique)
         return unique
+
+
+def _fields(value: relax.Expr) -> list[relax.Expr]:
+    return list(value.fields) if isinstance(value, relax.Tuple) else [value]
+
+
+def _is_scalar(value: relax.Expr) -> bool:
+    return bool(tvm.ir.is_prim_expr(value))
+
+
+def _replace(dim: Any, extents: dict[str, Any]) -> Any:
+    return dim if isinstance(dim, int) else substitute(dim, extents)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tvmake.elements import stored_bits
+from tvmake.lower.extents import UNBOUNDED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,20 +16,36 @@ if TYPE_CHECKING:
     from tvmake.optimize.provenance import Provenance
 
 VIEW = "__nop"  # GraphExecutor's name of a call that only gives its input another shape
+WEIGHT = -1
+POOLED = -2
+BIND = "__bind"  # takes the elements of its input for the values of symbols
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A dense tensor. `name` is unique in the graph."""
+    """A dense tensor. `name` is unique in the graph.
+
+    Attributes:
+        shape: the extents; of dynamic ones, the largest, or UNBOUNDED.
+        dims: the extents as expressions of symbols; empty when all are static.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    dims: tuple[Any, ...] = ()
 
     @property
     def bytes(self) -> int:
-        """Size in bytes, without padding."""
+        """Size in bytes, without padding; the largest where extents are dynamic."""
+        if self.is_unbounded:
+            return 0
         return math.prod(self.shape) * stored_bits(self.dtype) // 8
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether the size has no upper bound."""
+        return UNBOUNDED in self.shape
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,10 @@ class Call:
         inputs, outputs: indices into the graph's tensors. The last `num_workspaces` outputs are
             scratch memory that nobody reads after the call.
         in_place: pairs (output, input) of positions that may share their memory.
+        scalars: expressions of symbols that the kernel takes, between its inputs and outputs.
+        binds: the symbols whose values a BIND call reads from its input.
+        guards: pairs (tensor, value): the call is needed only if each of these tensors of one bool
+            has this value.
     """
 
     name: str
@@ -48,6 +69,9 @@ class Call:
     num_workspaces: int = 0
     in_place: tuple[tuple[int, int], ...] = ()
     provenance: Provenance | None = None
+    scalars: tuple[Any, ...] = ()
+    binds: tuple[str, ...] = ()
+    guards: tuple[tuple[int, bool], ...] = ()
 
     @property
     def is_view(self) -> bool:
@@ -63,6 +87,7 @@ class Graph:
         inputs, outputs, weights: indices into `tensors`; inputs come first, then weights.
         values: the weights' values, in the order of `weights`.
         kernels: the prim funcs that the calls name.
+        symbols: name and largest value (or UNBOUNDED) of each symbol, those of the inputs first.
     """
 
     tensors: tuple[Tensor, ...]
@@ -73,6 +98,7 @@ class Graph:
     output_names: tuple[str, ...]
     values: tuple[np.ndarray[Any, Any], ...]
     kernels: dict[str, tvm.tirx.PrimFunc]
+    symbols: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +106,8 @@ class MemoryPlan:
     """Where every tensor lives.
 
     Attributes:
-        offsets: byte offset of each tensor in the arena; -1 for weights.
+        offsets: byte offset of each tensor in the arena; WEIGHT for weights, POOLED for tensors
+            without an upper bound, which the executor allocates when it knows their size.
         storages: an id for each distinct piece of memory: views share their source's.
         arena_bytes: size of the arena.
         live_bytes: the largest sum, over the calls, of the bytes of the tensors alive then. No

@@ -20,16 +20,18 @@ class Kernel:
     """A prim func ready for the graph.
 
     Attributes:
-        function: parameters are inputs, outputs, workspaces.
+        function: parameters are inputs, scalars, outputs, workspaces.
         workspaces: (dtype, shape) of each scratch buffer, which the caller provides.
         in_place: pairs (output, input) of positions such that the output may overwrite the input.
         is_reshape: whether the kernel only copies its input under another shape.
+        scalar_order: where each scalar stands among those of the function that this was made of.
     """
 
     function: tirx.PrimFunc
-    workspaces: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    workspaces: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     in_place: tuple[tuple[int, int], ...] = ()
     is_reshape: bool = False
+    scalar_order: tuple[int, ...] = ()
 
 
 def make_kernel(function: tirx.PrimFunc, num_outputs: int, *, is_reshape: bool) -> Kernel:
@@ -38,25 +40,44 @@ def make_kernel(function: tirx.PrimFunc, num_outputs: int, *, is_reshape: bool) 
     Scratch memory in the arena means: no allocation in a kernel, and memory that is planned.
     """
     if function.attrs and HAND_WRITTEN in function.attrs:
-        return _hand_written(function)
+        return _hand_written(function, num_outputs)
+    function, scalar_order = _sort_scalars(function, num_outputs)
     lifted, buffers = _lift_workspaces(function)
     in_place = _in_place_pairs(lifted, num_outputs, len(buffers))
     if in_place:
         # Arguments may overlap, so the code generator must not assume the contrary.
         lifted = lifted.with_attr("tirx.noalias", False)
-    workspaces = tuple((str(buffer.dtype), _shape(buffer)) for buffer in buffers)
-    return Kernel(lifted, workspaces, in_place, is_reshape)
+    workspaces = tuple((str(buffer.dtype), tuple(_shape(buffer))) for buffer in buffers)
+    return Kernel(lifted, workspaces, in_place, is_reshape, scalar_order)
 
 
-def _hand_written(function: tirx.PrimFunc) -> Kernel:
+def _hand_written(function: tirx.PrimFunc, num_outputs: int) -> Kernel:
     """A kernel that says itself which buffers are scratch memory and what it may overwrite."""
+    function, scalar_order = _sort_scalars(function, num_outputs)
     lifted, buffers = _lift_root_buffers(function)
     numbers = [int(number) for number in function.attrs[IN_PLACE]]
     pairs = tuple(zip(numbers[::2], numbers[1::2], strict=True))
-    return Kernel(lifted, tuple((str(b.dtype), _shape(b)) for b in buffers), pairs)
+    workspaces = tuple((str(b.dtype), tuple(_shape(b))) for b in buffers)
+    return Kernel(lifted, workspaces, pairs, scalar_order=scalar_order)
 
 
-def copy_kernel(dtype: str, shape: tuple[int, ...]) -> Kernel:
+def _sort_scalars(
+    function: tirx.PrimFunc, num_outputs: int
+) -> tuple[tirx.PrimFunc, tuple[int, ...]]:
+    """Put scalars between inputs and outputs, by name: TVM does not always order them alike."""
+    params = list(function.params)
+    head, outputs = params[: len(params) - num_outputs], params[len(params) - num_outputs :]
+    scalars = [p for p in head if tvm.ir.is_prim_expr(p)]
+    if not scalars:
+        return function, ()
+    order = sorted(range(len(scalars)), key=lambda index: str(scalars[index].name))
+    inputs = [p for p in head if not tvm.ir.is_prim_expr(p)]
+    params = [*inputs, *(scalars[index] for index in order), *outputs]
+    sorted_function = tirx.PrimFunc(params, function.body, function.ret_type, function.attrs)
+    return sorted_function, tuple(order)
+
+
+def copy_kernel(dtype: str, shape: tuple[Any, ...]) -> Kernel:
     """A kernel that copies one tensor."""
     source = te.placeholder(shape, dtype=dtype, name="source")
     result = te.compute(shape, lambda *index: source(*index), name="result")  # noqa: PLW0108 - TE reads the signature
@@ -139,7 +160,9 @@ def _overwritable(
     writer: s_tir.SBlock,
     blocks: list[s_tir.SBlock],
 ) -> bool:
-    if str(candidate.dtype) != str(output.dtype) or _shape(candidate) != _shape(output):
+    if tvm.ir.is_prim_expr(candidate) or str(candidate.dtype) != str(output.dtype):
+        return False
+    if not tvm_ffi.structural_equal(_shape(candidate), _shape(output)):
         return False
     readers = [block for block in blocks if _regions(block.reads, candidate)]
     if any(not block.same_as(writer) for block in readers):
@@ -184,5 +207,5 @@ def _is_one(extent: Any) -> bool:
     return isinstance(extent, tirx.IntImm) and int(extent) == 1
 
 
-def _shape(buffer: Any) -> tuple[int, ...]:
-    return tuple(int(dim) for dim in buffer.shape)
+def _shape(buffer: Any) -> list[Any]:
+    return [int(dim) if isinstance(dim, tirx.IntImm) else dim for dim in buffer.shape]

@@ -12,7 +12,8 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tvmake.lower.graph import MemoryPlan
+from tvmake.lower.graph import POOLED, WEIGHT, MemoryPlan
+from tvmake.lower.pools import assign_pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -53,12 +54,16 @@ def plan_memory(graph: Graph, alignment: int) -> MemoryPlan:
     padded = [_Block(b.id, _align(b.bytes, alignment), b.first, b.last) for b in blocks]
     offsets = _best_offsets(padded, _peak(padded))
     weights = set(graph.weights)
+    pools = assign_pools(graph, storages)
+
+    def place(root: int) -> int:
+        if root in weights:
+            return WEIGHT
+        return POOLED if root in pools else offsets[block_of[root]]
+
     return MemoryPlan(
-        offsets=tuple(
-            -1 if index in weights else offsets[block_of[storages[index]]]
-            for index in range(len(graph.tensors))
-        ),
-        storages=_compact(storages),
+        offsets=tuple(place(storages[index]) for index in range(len(graph.tensors))),
+        storages=_compact([pools.get(root, root) for root in storages]),
         arena_bytes=_extent(padded, offsets),
         live_bytes=_peak(blocks),
         tensors_bytes=sum(
@@ -86,6 +91,8 @@ def _merge_in_place(graph: Graph, roots: list[int]) -> list[int]:
         used = [roots[index] for index in call.inputs]
         for output, position in call.in_place:
             source = used[position]
+            if graph.tensors[source].is_unbounded or graph.tensors[call.outputs[output]].dims:
+                continue
             dies_here = last_use[source] == time and source not in fixed
             if dies_here and used.count(source) == 1:
                 block_of[roots[call.outputs[output]]] = block_of[source]
@@ -95,14 +102,14 @@ def _merge_in_place(graph: Graph, roots: list[int]) -> list[int]:
 def _last_uses(graph: Graph, roots: list[int]) -> dict[int, int]:
     last: dict[int, int] = {}
     for time, call in enumerate(graph.calls):
-        for index in (*call.inputs, *call.outputs):
+        for index in (*call.inputs, *call.outputs, *(tensor for tensor, _ in call.guards)):
             last[roots[index]] = time
     return last
 
 
 def _lifetimes(graph: Graph, roots: list[int], block_of: list[int]) -> list[_Block]:
     end = len(graph.calls)
-    weights = set(graph.weights)
+    elsewhere = {*graph.weights, *assign_pools(graph, roots)}
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     size: dict[int, int] = {}
@@ -110,7 +117,7 @@ def _lifetimes(graph: Graph, roots: list[int], block_of: list[int]) -> list[_Blo
     def touch(indices: Iterable[int], time: int) -> None:
         for index in indices:
             root = roots[index]
-            if root not in weights:
+            if root not in elsewhere:
                 block = block_of[root]
                 first.setdefault(block, time)
                 last[block] = max(time, last.get(block, time))
@@ -119,7 +126,7 @@ def _lifetimes(graph: Graph, roots: list[int], block_of: list[int]) -> list[_Blo
     touch(graph.inputs, -1)
     touch(graph.inputs, end)
     for time, call in enumerate(graph.calls):
-        touch((*call.inputs, *call.outputs), time)
+        touch((*call.inputs, *call.outputs, *(tensor for tensor, _ in call.guards)), time)
     touch(graph.outputs, end)
     return [_Block(block, size[block], first[block], last[block]) for block in sorted(first)]
 

@@ -62,14 +62,17 @@ def optimize(
         )
         module = plain_convolutions(module)
         module = recognize_activations(module)
-        module = fuse_attention(module, cpu)
+        if not model.dynamic:  # these are written for extents that are numbers
+            module = fuse_attention(module, cpu)
         module = fuse_dense(module, cpu)
-        module = simplify_shapes(module)
+        if not model.dynamic:
+            module = simplify_shapes(module)
         module = block_layouts(module, cpu, allow_winograd=goal == "SPEED")
         module = _sequence(
             module,
             _transform.CanonicalizeBindings(),
-            _transform.LegalizeOps(),
+            # A reshape is a view; TVM does not see that in a kernel of dynamic extents.
+            _transform.LegalizeOps(skip_ops=["relax.reshape"] if model.dynamic else None),
             _transform.AnnotateTIROpPattern(),
             _transform.FoldConstant(),
             _transform.EliminateCommonSubexpr(),

@@ -37,6 +37,11 @@ class Window:
         return sizes[0], sizes[1]
 
 
+def extent(dim: Any) -> Any:
+    """A dimension as an int; a dynamic one as it is."""
+    return int(dim) if isinstance(dim, int | tirx.IntImm) else dim
+
+
 def pack_convolution(weight: Array, inner: int, outer: int) -> Array:
     """Weights [O, I/g, H, W] as [O/o, I/g/i, H, W, i, o]."""
     o, i, h, w = weight.shape
@@ -71,7 +76,7 @@ def convolution(
     straddling: Straddling | None = None,
 ) -> te.Tensor:
     """Convolution of [N, I/i, H, W, i] with [O/o, I/g/i, H, W, i, o] to [N, O/o, H, W, o]."""
-    batch, _, height, width, inner = (int(d) for d in data.shape)
+    batch, _, height, width, inner = (extent(d) for d in data.shape)
     blocks, group_inputs, kernel_h, kernel_w, _, outer = (int(d) for d in weight.shape)
     out_h, out_w = window.output((height, width), (kernel_h, kernel_w))
     group_outputs = blocks // groups
@@ -102,7 +107,7 @@ def convolution(
 
 def depthwise(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
     """Depthwise convolution of [N, C/b, H, W, b] with [C/b, H, W, b]."""
-    batch, blocks, height, width, block = (int(d) for d in data.shape)
+    batch, blocks, height, width, block = (extent(d) for d in data.shape)
     _, kernel_h, kernel_w, _ = (int(d) for d in weight.shape)
     out_h, out_w = window.output((height, width), (kernel_h, kernel_w))
     padded = _pad(data, window)

@@ -139,6 +139,7 @@ def _product(variable: relax.Var, main: MainFunction) -> _Product | None:
         return None
     data, weights = call.args[0], constant(call.args[1])
     fits = isinstance(data, relax.Var) and len(shape(data)) >= 2 and dtype(data) == "float32"
+    fits = fits and all(isinstance(extent, int) for extent in shape(data))
     if weights is None or weights.ndim != 2 or weights.dtype != np.float32 or not fits:
         return None
     return _Product(data, weights, variable)

@@ -15,7 +15,7 @@ from tvm import relax
 
 from tvmake import constants
 from tvmake.optimize import blocked, winograd
-from tvmake.optimize.blocked import Window
+from tvmake.optimize.blocked import Window, extent
 from tvmake.schedule.straddling import Straddling
 
 if TYPE_CHECKING:
@@ -96,12 +96,15 @@ class _Rewriter:
 
     def _worth_it(self, main: relax.Function) -> bool:
         bindings = [b for block in main.body.blocks for b in block.bindings]
-        straight = all(isinstance(b, relax.VarBinding) for b in bindings)
         names = {_name(b.value) for b in bindings if isinstance(b.value, relax.Call)}
-        return straight and "relax.nn.conv2d" in names
+        return "relax.nn.conv2d" in names
 
-    def _bind(self, binding: relax.VarBinding) -> None:
+    def _bind(self, binding: relax.Binding) -> None:
         call, variable = binding.value, binding.var
+        if isinstance(binding, relax.MatchCast):
+            plain = self.builder.match_cast(self._plain_expr(call), variable.ty)
+            self.values[variable.__chandle__()] = _Value(_shape(variable), plain)
+            return
         value = None
         if isinstance(call, relax.Call):
             rule = self.rules.get(_name(call))
@@ -116,6 +119,8 @@ class _Rewriter:
 
     def _plain_expr(self, expr: relax.Expr) -> relax.Expr:
         """An expression with every variable in plain form."""
+        if tvm.ir.is_prim_expr(expr):
+            return expr
         if isinstance(expr, relax.Var):
             return self._plain(self.values[expr.__chandle__()])
         if isinstance(expr, relax.Tuple):
@@ -145,10 +150,14 @@ class _Rewriter:
     def _value(self, expr: relax.Expr) -> _Value | None:
         """The value of a variable that is one tensor with four dimensions."""
         value = self.values.get(expr.__chandle__()) if isinstance(expr, relax.Var) else None
-        return value if value and len(value.shape) == 4 else None
+        return (
+            value if value and len(value.shape) == 4 and isinstance(value.shape[1], int) else None
+        )
 
     def _block(self, channels: int) -> int:
-        """The widest block for a number of channels; 1 if none is worth it."""
+        """The widest block for a number of channels; 1 if none is worth it, or it is dynamic."""
+        if not isinstance(channels, int):
+            return 1
         blocks = [self.lanes >> s for s in range(self.lanes.bit_length())]
         fitting = [b for b in blocks if b >= _SMALLEST_BLOCK and channels % b == 0]
         return fitting[0] if fitting else 1
@@ -237,6 +246,8 @@ class _Rewriter:
         plain = window.strides == window.dilation == (1, 1) and tuple(weight[2:]) == (3, 3)
         if not self.allow_winograd or not plain or groups > 1 or max(window.padding) > 2:
             return 0
+        if not all(isinstance(extent, int) for extent in shape):
+            return 0  # the tile is chosen by what it costs for one size
         n, outputs, height, width = shape
         layer = winograd.Layer(weight[1], outputs, n, height, width)
         return winograd.choose(layer, self.cpu)
@@ -334,4 +345,4 @@ def _name(call: relax.Call) -> str:
 def _shape(expr: relax.Expr) -> tuple[int, ...]:
     if not isinstance(expr.ty, relax.TensorType) or expr.ty.shape is None:
         return ()
-    return tuple(int(dim) for dim in expr.ty.shape)
+    return tuple(extent(dim) for dim in expr.ty.shape)

@@ -9,6 +9,7 @@ import tvm
 from tvm import relax
 
 from tvmake import constants
+from tvmake.optimize.blocked import extent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,12 +92,12 @@ def call_name(expression: relax.Expr) -> str:
     return operator(expression) if isinstance(expression, relax.Call) else ""
 
 
-def shape(expression: relax.Expr) -> tuple[int, ...]:
-    """The shape of a tensor; empty for what is none."""
+def shape(expression: relax.Expr) -> tuple[Any, ...]:
+    """The shape of a tensor, ints where extents are static; empty for what is none."""
     kind = expression.ty
     if not isinstance(kind, relax.TensorType) or kind.shape is None:
         return ()
-    return tuple(int(dim) for dim in kind.shape)
+    return tuple(extent(dim) for dim in kind.shape)
 
 
 def dtype(expression: relax.Expr) -> str:

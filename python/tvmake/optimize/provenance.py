@@ -106,6 +106,8 @@ def _call_key(call: relax.Call, keys: dict[_Key, _Key]) -> _Key:
 
 
 def _key(value: relax.Expr, keys: dict[_Key, _Key]) -> _Key:
+    if tvm.ir.is_prim_expr(value):  # an extent, which is known by its name on both sides
+        return ("expression", str(value))
     if isinstance(value, relax.Var):
         return keys[_identity(value)]
     if isinstance(value, relax.Tuple):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tvmake.kernels.builder import HAND_WRITTEN
 from tvmake.schedule.convolution import direct_convolution
+from tvmake.schedule.dynamic import is_dynamic, schedule_dynamic
 from tvmake.schedule.elementwise import inline, map_elements
 from tvmake.schedule.primitives import attempt, block_names
 from tvmake.schedule.reduction import accumulate
@@ -34,11 +35,13 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc:
     """Schedule one fused prim func for a CPU. What it computes stays the same."""
     if function.attrs and HAND_WRITTEN in function.attrs:
         return function
-    for rule in WHOLE_KERNELS:
+    for rule in () if is_dynamic(function) else WHOLE_KERNELS:
         if (scheduled := rule(function, cpu)) is not None:
             return scheduled
     for name in block_names(function):
         function = attempt(function, name, inline)
+    if is_dynamic(function):
+        return schedule_dynamic(function, cpu)
     for name in block_names(function):
         function = attempt(
             function,

@@ -39,7 +39,7 @@ class Straddling:
     def most(self) -> int:
         """How many input blocks a block of outputs takes at most."""
         count = self.blocks * self.lanes // self.inputs * self.outputs // self.lanes
-        return max(self.end(o) - self.first(o) for o in range(count))
+        return int(max(self.end(o) - self.first(o) for o in range(count)))
 
     def base(self, o: Any) -> Any:
         """The input block that the first block of weights belongs to: so that all are there."""

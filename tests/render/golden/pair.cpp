@@ -58,15 +58,15 @@ constinit const tvmake::ModelDefinition kDefinition = {
 constexpr int64_t kInputShape0[] = {2, 3};
 constexpr int64_t kInputShape1[] = {3};
 constexpr std::array<tvmake_tensor_info, 2> kInputs = {{
-    {"x", "x", "float32", {2, 32, 1}, 2, kInputShape0, 24},
-    {"ids \"0\"*/\?\?/", "ids_0", "int64", {0, 64, 1}, 1, kInputShape1, 24},
+    {"x", "x", "float32", {2, 32, 1}, 2, kInputShape0, 24, kInputShape0},
+    {"ids \"0\"*/\?\?/", "ids_0", "int64", {0, 64, 1}, 1, kInputShape1, 24, kInputShape1},
 }};
 
 constexpr int64_t kOutputShape0[] = {2, 3};
 constexpr int64_t kOutputShape1[] = {2};
 constexpr std::array<tvmake_tensor_info, 2> kOutputs = {{
-    {"class", "class", "float32", {2, 32, 1}, 2, kOutputShape0, 24},
-    {"gr\303\266\303\237er\\", "x", "bool", {6, 8, 1}, 1, kOutputShape1, 2},
+    {"class", "class", "float32", {2, 32, 1}, 2, kOutputShape0, 24, kOutputShape0},
+    {"gr\303\266\303\237er\\", "x", "bool", {6, 8, 1}, 1, kOutputShape1, 2, kOutputShape1},
 }};
 
 // The nodes of the model file, and the results as it names them, of all kernel calls.
@@ -114,8 +114,8 @@ constexpr char kInfoJson[] = R"json({"name": "pair",
  "model": {"file": "pair.onnx", "sha256": "47d8bd46877831ccd61c1cfac962cd4143bc818c7d5fd0989de4f061ce60351e", "format": "onnx", "opset": 17, "ir_version": 8, "producer": "by hand"},
  "versions": {"tvmake": "0.1.0", "tvm": "0.27", "tvm_ffi": "0.1", "llvm": "22.1.0"},
  "target": {"triple": "x86_64-linux-gnu", "cpu": "", "features": [], "required_cpu_features": ["sse2"], "pointer_bits": 64, "endian": "little"},
- "inputs": [{"name": "x", "identifier": "x", "dtype": "float32", "ctype": "float", "code": 2, "bits": 32, "lanes": 1, "shape": [2, 3], "bytes": 24}, {"name": "ids \"0\"*/??/", "identifier": "ids_0", "dtype": "int64", "ctype": "int64_t", "code": 0, "bits": 64, "lanes": 1, "shape": [3], "bytes": 24}],
- "outputs": [{"name": "class", "identifier": "class", "dtype": "float32", "ctype": "float", "code": 2, "bits": 32, "lanes": 1, "shape": [2, 3], "bytes": 24}, {"name": "gr\u00f6\u00dfer\\", "identifier": "x", "dtype": "bool", "ctype": "bool", "code": 6, "bits": 8, "lanes": 1, "shape": [2], "bytes": 2}],
+ "inputs": [{"name": "x", "identifier": "x", "dtype": "float32", "ctype": "float", "code": 2, "bits": 32, "lanes": 1, "shape": [2, 3], "dims": [2, 3], "max_shape": [2, 3], "bytes": 24}, {"name": "ids \"0\"*/??/", "identifier": "ids_0", "dtype": "int64", "ctype": "int64_t", "code": 0, "bits": 64, "lanes": 1, "shape": [3], "dims": [3], "max_shape": [3], "bytes": 24}],
+ "outputs": [{"name": "class", "identifier": "class", "dtype": "float32", "ctype": "float", "code": 2, "bits": 32, "lanes": 1, "shape": [2, 3], "dims": [2, 3], "max_shape": [2, 3], "bytes": 24}, {"name": "gr\u00f6\u00dfer\\", "identifier": "x", "dtype": "bool", "ctype": "bool", "code": 6, "bits": 8, "lanes": 1, "shape": [2], "dims": [2], "max_shape": [2], "bytes": 2}],
  "memory": {"arena_bytes": 320, "live_bytes": 256, "alignment": 64, "weights_bytes": 192, "tensors_bytes": 320},
  "weights": {"mode": "EMBED", "file": "weights.bin", "id": "e153f178aa9157b3e6a6bb4a7fb1f49a366cc6738b851eca180b32d18036eba9", "bytes": 192}}
 )json";

@@ -50,6 +50,14 @@ TVMAKE_API tvmake_status pair_create_shared(const pair_model* source, const tvma
                                             pair_model** model, char* error, size_t error_bytes);
 TVMAKE_API void pair_destroy(pair_model* model);
 
+/* Gives an input whose shape is known at run time only the shape that it has from now on; its
+ * contents are undefined then. For others, `shape` must be the model's. */
+TVMAKE_API tvmake_status pair_set_input_shape(pair_model* model, size_t index, const int64_t* shape,
+                                              size_t rank);
+/* The memory and the present shape of an input or output. An output has its shape after a run. */
+TVMAKE_API tvmake_status pair_input_view(pair_model* model, size_t index, tvmake_tensor_view* view);
+TVMAKE_API tvmake_status pair_output_view(pair_model* model, size_t index,
+                                          tvmake_tensor_view* view);
 /* Copies an input in. `bytes` must be the size of the input. */
 TVMAKE_API tvmake_status pair_set_input(pair_model* model, size_t index, const void* data,
                                         size_t bytes);

@@ -53,6 +53,9 @@ struct Abi {
   static constexpr auto kCreate = &pair_create;
   static constexpr auto kCreateShared = &pair_create_shared;
   static constexpr auto kDestroy = &pair_destroy;
+  static constexpr auto kSetInputShape = &pair_set_input_shape;
+  static constexpr auto kInputView = &pair_input_view;
+  static constexpr auto kOutputView = &pair_output_view;
   static constexpr auto kSetInput = &pair_set_input;
   static constexpr auto kSetInputZeroCopy = &pair_set_input_zero_copy;
   static constexpr auto kSetOutputZeroCopy = &pair_set_output_zero_copy;

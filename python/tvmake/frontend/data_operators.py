@@ -1,0 +1,133 @@
+"""Operators whose results depend on data in shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import tvm
+from tvm import relax, te, tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T  # noqa: N812 - as TVM writes it
+
+from .expressions import OPAQUE, element, int64, is_nonzero
+from .symbolic import product
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+    from .converters import Operator
+    from .dynamic import DynamicShapes
+    from .symbolic import Dim
+
+
+def _nonzero(shapes: DynamicShapes, node: NodeProto, operator: Operator) -> relax.Expr:
+    data = operator.operand(0)
+    dims = shapes.dims(data)
+    if not dims:
+        data, dims = relax.op.reshape(data, (1,)), [1]
+        data = operator.emit(data)
+    count = _count(shapes, data, dims, node.output[0])
+    return positions(shapes, data, count)
+
+
+def _count(shapes: DynamicShapes, data: relax.Expr, dims: Sequence[Dim], name: str) -> tirx.Var:
+    """A symbol for the number of elements that are not zero."""
+
+    def build(tensors: Sequence[te.Tensor], _: Sequence[Any]) -> te.Tensor:
+        source = tensors[0]
+        axes = [te.reduce_axis((0, extent), name="r") for extent in source.shape]
+        return te.compute(
+            (1,),
+            lambda _: te.sum(is_nonzero(source(*axes), source.dtype).astype("int64"), axis=axes),
+            name="count",
+        )
+
+    counted = shapes.compute(build, [data], [], "count_nonzero", op_pattern=OPAQUE)
+    return shapes.bind(counted, name, [shapes.simplify(product(dims))])[0]
+
+
+def positions(shapes: DynamicShapes, data: relax.Expr, count: tirx.Var) -> relax.Expr:
+    """int64 [rank, count]: where a tensor is not zero, in row-major order."""
+
+    def build(tensors: Sequence[te.Tensor], given: Sequence[Any]) -> te.Tensor:
+        source = tensors[0]
+        rank, total = len(source.shape), product(source.shape)
+
+        def body(ins: Any, outs: Any) -> Any:
+            with IRBuilder() as builder, T.seq_scope():
+                read, write = T.buffer_proxy(ins[0]), T.buffer_proxy(outs[0])
+                found = T.buffer_proxy(outs[1])
+                found[0] = int64(0)
+                with T.serial(0, total) as i:  # noqa: SIM117 - the condition needs i
+                    with T.If(tirx.all(is_nonzero(read[i], source.dtype), found[0] < given[0])):
+                        with T.Then():
+                            rest = i
+                            for axis in reversed(range(rank)):
+                                write[axis, found[0]] = tirx.floormod(rest, source.shape[axis])
+                                rest = tirx.floordiv(rest, source.shape[axis])
+                            found[0] = found[0] + int64(1)
+            return builder.get()
+
+        shape = [(rank, given[0]), (1,)]
+        return te.extern(shape, [source], body, dtype=["int64", "int64"], name="positions")
+
+    result = shapes.compute(build, [data], [count], "positions", op_pattern=OPAQUE)
+    assert shapes.builder is not None
+    return shapes.builder.emit(relax.TupleGetItem(result, 0))
+
+
+def _compress(shapes: DynamicShapes, node: NodeProto, operator: Operator) -> relax.Expr | None:
+    data, condition = operator.operand(0), operator.operand(1)
+    if isinstance(condition, tvm.ir.GenericConst):
+        return None
+    if "axis" in operator.attributes:
+        axis = int(operator.attributes["axis"]) % len(shapes.dims(data))
+    else:
+        data = operator.emit(relax.op.reshape(data, (product(shapes.dims(data)),)))
+        axis = 0
+    dims = shapes.dims(condition)
+    count = _count(shapes, condition, dims, node.output[0])
+    where = operator.builder.emit(positions(shapes, condition, count))
+    indices = operator.builder.emit(relax.op.reshape(where, (count,)))
+    return relax.op.take(data, indices, axis=axis, mode="clip")
+
+
+def _select(shapes: DynamicShapes, node: NodeProto, operator: Operator) -> relax.Expr:
+    """The result of an If: of one branch. The executor skips what only the other one needs."""
+    condition = operator.operand(0)
+    then, other = operator.operand(1), operator.operand(2)
+    then_dims, other_dims = shapes.dims(then), shapes.dims(other)
+    if len(then_dims) != len(other_dims):
+        raise ValueError("the branches of an If have results of different rank")
+    target: list[Dim] = []
+    for a, b in zip(then_dims, other_dims, strict=True):
+        if shapes.same(a, b):
+            target.append(a)
+            continue
+
+        def choose(tensors: Sequence[te.Tensor], given: Sequence[Any]) -> te.Tensor:
+            taken = element(tensors[0])
+            return te.compute((1,), lambda _: tirx.Select(taken, given[0], given[1]), name="extent")
+
+        extent = shapes.compute(choose, [condition], [a, b], "choose_extent", op_pattern=OPAQUE)
+        target += shapes.bind(extent, node.output[0], [shapes.largest(a, b)])
+
+    def build(tensors: Sequence[te.Tensor], given: Sequence[Any]) -> te.Tensor:
+        taken = element(tensors[0])
+        return te.compute(
+            given,
+            lambda *i: tirx.if_then_else(taken, tensors[1](*i), tensors[2](*i)),
+            name="select",
+        )
+
+    return shapes.compute(
+        build, [condition, then, other], target, "select_branch", op_pattern=OPAQUE
+    )
+
+
+RULES = {
+    "Compress": _compress,
+    "NonZero": _nonzero,
+    "tvmake.Select": _select,
+}

@@ -1,0 +1,146 @@
+"""Models whose shapes are known at run time only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from python.onnx_models import node, random, save
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx
+
+
+def cnn(path: Path) -> Path:
+    """Dynamic batch, height and width; a shape computed by operators, as exporters write it."""
+    nodes = [
+        node("Conv", "x w1", "c1", pads=[1, 1, 1, 1]),
+        node("Relu", "c1", "r1"),
+        node("Conv", "r1 w2", "z", pads=[1, 1, 1, 1], strides=[2, 2]),
+        node("GlobalAveragePool", "z", "g"),
+        node("Shape", "z", "s"),
+        node("Gather", "s zero", "n"),
+        node("Unsqueeze", "n first", "n1"),
+        node("Concat", "n1 rest", "flat", axis=0),
+        node("Reshape", "g flat", "f"),
+        node("Gemm", "f w3 b3", "y", transB=1),
+    ]
+    weights = {
+        "w1": random(16, 3, 3, 3, seed=1) / 5,
+        "w2": random(16, 16, 3, 3, seed=2) / 12,
+        "w3": random(32, 16, seed=3) / 4,
+        "b3": random(32, seed=4),
+        "zero": np.array(0),
+        "first": np.array([0]),
+        "rest": np.array([-1]),
+    }
+    return save(path, nodes, {"x": ("N", 3, "H", "W")}, ["y", "z"], weights)
+
+
+def encoder(path: Path, width: int = 32, heads: int = 4) -> Path:
+    """One layer of a transformer with dynamic batch and sequence."""
+    nodes = [
+        node("Shape", "x", "shape"),
+        node("Gather", "shape zero", "n"),
+        node("Gather", "shape one", "s"),
+        node("Unsqueeze", "n first", "n1"),
+        node("Unsqueeze", "s first", "s1"),
+        node("Concat", "n1 s1 heads size", "split", axis=0),
+        node("Concat", "n1 s1 width", "merge", axis=0),
+    ]
+    for name in "qkv":
+        nodes += [
+            node("MatMul", f"x w{name}", f"{name}0"),
+            node("Add", f"{name}0 b{name}", f"{name}1"),
+            node("Reshape", f"{name}1 split", f"{name}2"),
+            node("Transpose", f"{name}2", name, perm=[0, 2, 3, 1] if name == "k" else [0, 2, 1, 3]),
+        ]
+    nodes += [
+        node("MatMul", "q k", "scores"),
+        node("Mul", "scores scale", "scaled"),
+        node("Softmax", "scaled", "attention", axis=-1),
+        node("MatMul", "attention v", "mixed"),
+        node("Transpose", "mixed", "back", perm=[0, 2, 1, 3]),
+        node("Reshape", "back merge", "joined"),
+        node("MatMul", "joined wo", "projected"),
+        node("Add", "projected x", "residual"),
+        node("LayerNormalization", "residual gamma beta", "y"),
+    ]
+    weights = {f"w{n}": random(width, width, seed=i) / 6 for i, n in enumerate("qkvo")}
+    weights |= {f"b{n}": random(width, seed=9 + i) for i, n in enumerate("qkv")}
+    weights |= {
+        "gamma": 1 + random(width, seed=20) / 4,
+        "beta": random(width, seed=21),
+        "scale": np.array((width // heads) ** -0.5, np.float32),
+        "zero": np.array(0),
+        "one": np.array(1),
+        "first": np.array([0]),
+        "heads": np.array([heads]),
+        "size": np.array([width // heads]),
+        "width": np.array([width]),
+    }
+    return save(path, nodes, {"x": ("N", "S", width)}, ["y"], weights)
+
+
+def branches(path: Path) -> Path:
+    """An If whose branches have results of different shapes."""
+
+    def branch(name: str, nodes: list[onnx.NodeProto], output: str) -> onnx.GraphProto:
+        value = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
+        return helper.make_graph(nodes, name, [], [value])
+
+    then = branch("then", [node("MatMul", "x w", "t1"), node("Relu", "t1", "t2")], "t2")
+    other = branch(
+        "else", [node("Slice", "x s0 s1", "e1"), node("Concat", "e1 e1", "e2", axis=0)], "e2"
+    )
+    nodes = [
+        helper.make_node("If", ["c"], ["r"], name="if", then_branch=then, else_branch=other),
+        node("Neg", "r", "y"),
+    ]
+    weights = {"w": random(6, 6, seed=3), "s0": np.array([1]), "s1": np.array([100])}
+    types = {"c": TensorProto.BOOL}
+    return save(path, nodes, {"x": ("N", 6), "c": (1,)}, ["y"], weights, types)
+
+
+def selected(path: Path) -> Path:
+    """NonZero, Compress and what is gathered with their results."""
+    nodes = [
+        node("NonZero", "x", "i"),
+        node("Transpose", "i", "it"),
+        node("Relu", "x", "r"),
+        node("GatherND", "r it", "v"),
+        node("Compress", "x mask", "rows", axis=0),
+    ]
+    types = {"it": TensorProto.INT64, "mask": TensorProto.BOOL}
+    inputs = {"x": ("A", "B"), "mask": ("A",)}
+    return save(path, nodes, inputs, ["v", "it", "rows"], {}, types)
+
+
+def requested(path: Path) -> Path:
+    """Reshape, Expand, Range and Slice by values that are inputs."""
+    nodes = [
+        node("Reshape", "x shape", "reshaped"),
+        node("Expand", "row extents", "expanded"),
+        node("Range", "from until by", "counted"),
+        node("Slice", "x start stop", "cut"),
+    ]
+    types = dict.fromkeys(
+        ("shape", "extents", "from", "until", "by", "counted", "start", "stop"), TensorProto.INT64
+    )
+    inputs: dict[str, tuple[int | str, ...]] = {
+        "x": ("N", 4),
+        "row": (1, 3),
+        "shape": (2,),
+        "extents": (2,),
+        "from": (),
+        "until": (),
+        "by": (),
+        "start": (1,),
+        "stop": (1,),
+    }
+    outputs = ["reshaped", "expanded", "counted", "cut"]
+    return save(path, nodes, inputs, outputs, {}, types)

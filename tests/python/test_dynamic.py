@@ -1,0 +1,216 @@
+"""Shapes and control flow known at run time only, run by the executor, against onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import tvm_ffi
+
+from python import dynamic_models
+from python.onnx_models import node, random, save, small_cnn, spec
+from tvmake import loader
+from tvmake.compiler import compile_model, default_cache_dir, emit
+from tvmake.errors import SpecError, UnsupportedError
+
+if TYPE_CHECKING:
+    from tvmake.compiler import CompiledModel
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class Opened:
+    """A compiled model, open, beside onnxruntime's."""
+
+    compiled: CompiledModel
+    module: Any
+    reference: Any
+
+    def run(self, **inputs: Array) -> list[Array]:
+        """Run once; outputs in order."""
+        for name, value in inputs.items():
+            self.module["set_input"](name, tvm_ffi.from_dlpack(np.require(value, requirements="C")))
+        self.module["run"]()
+        count = self.module["get_num_outputs"]()
+        return [np.from_dlpack(self.module["get_output"](i)).copy() for i in range(count)]
+
+    def check(self, **inputs: Array) -> None:
+        """Run once, and compare shapes and values."""
+        wanted = self.reference.run(None, inputs)
+        for got, expected in zip(self.run(**inputs), wanted, strict=True):
+            assert got.shape == expected.shape
+            scale = np.abs(expected).max(initial=0.0)
+            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * scale)
+
+
+def opened(folder: Path, path: Path, *inputs: str, **options: Any) -> Opened:
+    """Compile a model, and open it."""
+    compiled = compile_model(spec(path, *inputs, **options))
+    emit(compiled, folder / "out", default_cache_dir())
+    module = loader.open_model(folder / "out", default_cache_dir(), 1)
+    return Opened(compiled, module, onnxruntime.InferenceSession(str(path)))
+
+
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    """A network with bounds on batch, height and width."""
+    folder = tmp_path_factory.mktemp("bounded")
+    path = dynamic_models.cnn(folder / "m.onnx")
+    return opened(folder, path, "x=float32[N<=4,3,H,W]", "H<=24", "W<=32")
+
+
+def test_random_shapes(bounded: Opened) -> None:
+    generator = np.random.default_rng(0)
+    shapes = [(1, 3, 1, 1), (4, 3, 24, 32)]
+    for _ in range(8):
+        n, h, w = (int(generator.integers(1, most + 1)) for most in (4, 24, 32))
+        shapes.append((n, 3, h, w))
+    for seed, shape in enumerate(shapes):
+        bounded.check(x=random(*shape, seed=seed))
+
+
+def test_bounds_fix_the_memory(bounded: Opened) -> None:
+    assert bounded.compiled.executor[0] == "vm"
+    assert "N, H, W" in bounded.compiled.executor[1]
+    plan = bounded.compiled.plan
+    assert -2 not in plan.offsets  # nothing is allocated later
+    assert plan.arena_bytes < 2 * plan.live_bytes
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((5, 3, 8, 8), r"'x': got shape \[5, 3, 8, 8\].*N is at most 4.*INPUTS"),
+        ((1, 4, 8, 8), r"expected \[N<=4, 3, H<=24, W<=32\]: axis 1 is 3"),
+        ((1, 3, 8), "expected rank 4"),
+        ((0, 3, 8, 8), "N is at least 1"),
+    ],
+)
+def test_wrong_shapes(bounded: Opened, shape: tuple[int, ...], message: str) -> None:
+    before = random(2, 3, 9, 7)
+    bounded.check(x=before)
+    with pytest.raises(ValueError, match=message):
+        bounded.run(x=np.zeros(shape, np.float32))
+    bounded.check(x=before)
+
+
+def test_a_run_without_shapes(tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "m.onnx", [node("Add", "a b", "y")], {"a": ("N", 3), "b": ("N", 3)}, ["y"]
+    )
+    model = opened(tmp_path, path)
+    with pytest.raises(ValueError, match=r"input 'a' has no shape yet, expected \[N, 3\]"):
+        model.module["run"]()
+    with pytest.raises(ValueError, match="'b' has N = 3, input 'a' has N = 2; they must agree"):
+        model.run(a=random(2, 3), b=random(3, 3))
+    model.check(a=random(4, 3), b=random(4, 3, seed=1))
+
+
+def test_encoder(tmp_path: Path) -> None:
+    """Unbounded: memory grows with the sequence, and results stay right after it has."""
+    model = opened(tmp_path, dynamic_models.encoder(tmp_path / "m.onnx"))
+    for n, s in ((1, 1), (2, 7), (1, 33), (3, 16), (1, 2)):
+        model.check(x=random(n, s, 32, seed=s))
+
+
+def test_branches(tmp_path: Path) -> None:
+    model = opened(tmp_path, dynamic_models.branches(tmp_path / "m.onnx"))
+    for n in (1, 5, 3):
+        for taken in (True, False):
+            model.check(x=random(n, 6, seed=n), c=np.array([taken]))
+
+
+def test_only_the_taken_branch_runs(tmp_path: Path) -> None:
+    model = opened(tmp_path, dynamic_models.branches(tmp_path / "m.onnx"))
+    calls = model.compiled.graph.calls
+    guards = {value for call in calls for _, value in call.guards}
+    assert guards == {True, False}
+    product = next(call for call in calls if "matmul" in call.kernel)
+    assert [value for _, value in product.guards] == [True]
+
+
+def test_shapes_that_depend_on_data(tmp_path: Path) -> None:
+    model = opened(tmp_path, dynamic_models.selected(tmp_path / "m.onnx"), "A<=20", "B<=20")
+    assert -2 not in model.compiled.plan.offsets  # as many elements as there are, at most
+    for seed, (a, b) in enumerate(((3, 4), (1, 1), (20, 20))):
+        x = random(a, b, seed=seed)
+        x[np.abs(x) < 0.5] = 0
+        model.check(x=x, mask=random(a, seed=seed) > 0)
+    model.check(x=np.zeros((2, 3), np.float32), mask=np.array([False, False]))
+
+
+def test_shapes_that_are_inputs(tmp_path: Path) -> None:
+    model = opened(tmp_path, dynamic_models.requested(tmp_path / "m.onnx"))
+
+    def run(n: int, shape: list[int], extents: list[int], count: list[int], cut: list[int]) -> None:
+        numbers = dict(zip(("from", "until", "by"), map(np.array, count), strict=True))
+        model.check(
+            x=random(n, 4, seed=n),
+            row=random(1, 3),
+            shape=np.array(shape),
+            extents=np.array(extents),
+            start=np.array(cut[:1]),
+            stop=np.array(cut[1:]),
+            **numbers,
+        )
+
+    run(2, [4, 2], [5, 3], [0, 10, 3], [0, 1])
+    run(3, [2, 6], [4, 3], [2, 9, 2], [1, 3])
+
+
+def test_a_static_model_uses_the_graph_executor(tmp_path: Path) -> None:
+    path = small_cnn(tmp_path / "m.onnx")
+    assert compile_model(spec(path)).executor == ("graph", "all shapes are static")
+    fixed = dynamic_models.cnn(tmp_path / "d.onnx")
+    model = compile_model(spec(fixed, "x=float32[1,3,8,8]"))
+    assert model.executor[0] == "graph"
+    assert not model.graph.symbols
+
+
+def test_the_manifest_tells_what_is_dynamic(tmp_path: Path) -> None:
+    path = dynamic_models.cnn(tmp_path / "m.onnx")
+    model = opened(tmp_path, path, "x=float32[N<=4,3,H,W]")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["executor"] == "vm"
+    (x,), (y, _) = manifest["inputs"], manifest["outputs"]
+    assert (x["shape"], x["dims"]) == ([-1, 3, -1, -1], ["N", 3, "H", "W"])
+    assert (x["max_shape"], x["bytes"]) == ([4, 3, -1, -1], 0)
+    assert (y["shape"], y["max_shape"], y["bytes"]) == ([-1, 32], [4, 32], 4 * 32 * 4)
+    assert model.module["get_input_info"]()["shape"]["x"] == (-1, 3, -1, -1)
+
+
+def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    path = dynamic_models.encoder(tmp_path / "m.onnx")
+    for name in "ab":
+        emit(compile_model(spec(path)), tmp_path / name, tmp_path / f"cache-{name}")
+    for file in ("graph.json", "kernels.o", "manifest.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "message"),
+    [
+        (["x=float32[N,3,8,8]"], {"executor": "graph"}, "has a symbolic dimension"),
+        (["x=float32[N<=2,3,H,W]", "N<=3"], {}, "bounds 'N' by 3 and by 2"),
+        (["x=float32[N<=0,3,H,W]"], {}, "has dimension 'N<=0'"),
+        (["M<=3"], {}, r"bounds 'M', which is no dimension(.|\n)*one of: N, H, W"),
+        (["x=float32[N,4,H,W]"], {}, "contradicts the model"),
+    ],
+)
+def test_wrong_requests(
+    tmp_path: Path, inputs: list[str], options: dict[str, Any], message: str
+) -> None:
+    path = dynamic_models.cnn(tmp_path / "m.onnx")
+    with pytest.raises(SpecError, match=message):
+        compile_model(spec(path, *inputs, **options))
+
+
+def test_the_graph_executor_wants_static_shapes(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"inputs of dynamic shape(.|\n)*or EXECUTOR vm"):
+        compile_model(spec(dynamic_models.cnn(tmp_path / "m.onnx"), executor="graph"))
