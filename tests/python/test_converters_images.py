@@ -83,6 +83,29 @@ def test_affine_grid(tmp_path: Path) -> None:
     cases.check(tmp_path)
 
 
+def test_roi_align(tmp_path: Path) -> None:
+    cases = Cases()
+    x = cases.input(random(2, 3, 10, 9))
+    regions = cases.input([[1, 2, 9, 12], [0, 0, 17.5, 18.5], [4, 3, 8.2, 6.1]])
+    rows = cases.input([1, 0, 1], "int64")
+    size: dict[str, Any] = {
+        "output_height": 3,
+        "output_width": 4,
+        "spatial_scale": 0.5,
+        "tolerance": 1e-5,
+    }
+    for mode in ("half_pixel", "output_half_pixel"):
+        for ratio in (0, 2):
+            cases.add(
+                "RoiAlign",
+                f"{x} {regions} {rows}",
+                coordinate_transformation_mode=mode,
+                sampling_ratio=ratio,
+                **size,
+            )
+    cases.check(tmp_path)
+
+
 REFERENCE: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "CenterCropPad": (
         node("CenterCropPad", "x s", "y", axes=[-2, 3]),

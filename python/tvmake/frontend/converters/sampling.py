@@ -110,4 +110,39 @@ def _deform_conv(operator: Operator) -> relax.Expr:
     return emit(relax.op.add(result, emit(relax.op.reshape(bias, [1, outer, 1, 1]))))
 
 
-CONVERTERS: dict[str, Converter] = {"AffineGrid": _affine_grid, "DeformConv": _deform_conv}
+def _roi_align(operator: Operator) -> relax.Expr:
+    """Averages over regions. Batch indices are clipped; TVM's kernel would read any memory."""
+    if operator.text("mode", "avg") != "avg":
+        raise ValueError("RoiAlign with mode = max; avg is possible")
+    emit = operator.emit
+    batch, scale = operator.shape(0)[0], float(operator.attributes.get("spatial_scale", 1.0))
+    old = "half_pixel" if operator.opset >= 16 else "output_half_pixel"
+    aligned = operator.text("coordinate_transformation_mode", old) == "half_pixel"
+    regions = operator.operand(1)
+    dtype = str(regions.ty.dtype)
+    if aligned:  # half a pixel of the feature map, in the regions' own unit
+        regions = emit(relax.op.subtract(regions, relax.const(0.5 / scale, dtype)))
+    rows = emit(relax.op.clip(emit(relax.op.astype(operator.operand(2), dtype)), 0, batch - 1))
+    rows = emit(relax.op.reshape(rows, [-1, 1]))
+    return emit(
+        relax.op.vision.roi_align(
+            operator.operand(0),
+            emit(relax.op.concat([rows, regions], 1)),
+            pooled_size=(
+                int(operator.attributes.get("output_height", 1)),
+                int(operator.attributes.get("output_width", 1)),
+            ),
+            spatial_scale=scale,
+            sample_ratio=int(operator.attributes.get("sampling_ratio", 0)),
+            aligned=aligned,
+            layout="NCHW",
+            mode="avg",
+        )
+    )
+
+
+CONVERTERS: dict[str, Converter] = {
+    "AffineGrid": _affine_grid,
+    "DeformConv": _deform_conv,
+    "RoiAlign": _roi_align,
+}
