@@ -59,20 +59,43 @@ def attach(model: ModelProto, path: Path) -> tuple[str, ...]:
     return tuple(sorted(files))
 
 
-def without_mapped(model: ModelProto) -> ModelProto:
-    """A copy for ONNX's checker, in which the mapped tensors are inputs."""
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    kept = [tensor for tensor in copy.graph.initializer if not is_mapped(tensor)]
-    inputs = {value.name for value in copy.graph.input}
-    copy.graph.input.extend(
-        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-        for tensor in copy.graph.initializer
-        if is_mapped(tensor) and tensor.name not in inputs
-    )
-    del copy.graph.initializer[:]
-    copy.graph.initializer.extend(kept)
+def without_large(model: ModelProto) -> ModelProto:
+    """A copy for ONNX's checker and shape inference, in which large weights are inputs.
+
+    Both take a model apart into bytes and put it together again, so that with its weights it would
+    be in memory several times. What the checker says of weights is looked at here: whether their
+    bytes are as many as their shape wants.
+    """
+    copy, graph = ModelProto(), model.graph
+    _copy_fields(model, copy, "graph")
+    _copy_fields(graph, copy.graph, "initializer")
+    inputs = {value.name for value in graph.input}
+    for tensor in graph.initializer:
+        if not (is_mapped(tensor) or _is_large(tensor)):
+            copy.graph.initializer.add().CopyFrom(tensor)
+        elif tensor.name not in inputs:
+            kind = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            copy.graph.input.append(kind)
     return copy
+
+
+def _copy_fields(source: Any, target: Any, left_out: str) -> None:
+    """Copy all fields of a message but one."""
+    for field, value in source.ListFields():
+        if field.name == left_out:
+            continue
+        if isinstance(value, str | bytes | int):
+            setattr(target, field.name, value)
+        elif hasattr(value, "CopyFrom"):
+            getattr(target, field.name).CopyFrom(value)
+        else:
+            getattr(target, field.name).extend(value)
+
+
+def _is_large(tensor: TensorProto) -> bool:
+    """Whether a tensor in the model is large, and its bytes are as many as its shape wants."""
+    size = len(tensor.raw_data) if tensor.HasField("raw_data") else 0
+    return size >= _SMALL and bool(tensor.name) and size == _bytes(tensor)
 
 
 def is_mapped(tensor: TensorProto) -> bool:

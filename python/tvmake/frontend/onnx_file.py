@@ -51,8 +51,10 @@ def read(path: Path) -> tuple[ModelProto, tuple[str, ...]]:
             else "the file is not an ONNX model"
         )
         raise ModelError(what, where=str(path), fix="export or copy the model again") from error
+    is_onnx = data[0] == 0x08
+    del data  # the model holds the same
     if not model.graph.output or not model.opset_import:
-        what = "truncated or damaged" if data[0] == 0x08 else "not an ONNX model"
+        what = "truncated or damaged" if is_onnx else "not an ONNX model"
         raise ModelError(
             f"the file is {what}: it has no graph with outputs",
             where=str(path),
@@ -71,7 +73,7 @@ def read(path: Path) -> tuple[ModelProto, tuple[str, ...]]:
     for tensor in unknown:
         tensor.shape.SetInParent()  # any will do for the checker
     try:
-        onnx.checker.check_model(onnx_external.without_mapped(model) if external else model)
+        onnx.checker.check_model(onnx_external.without_large(model))
     except onnx.checker.ValidationError as error:
         raise ModelError(f"the model breaks the ONNX rules: {error}", where=str(path)) from error
     for tensor in unknown:
@@ -208,7 +210,8 @@ def infer_shapes(model: ModelProto, path: Path) -> ModelProto:
     Raises:
         ModelError: when shapes or types contradict each other.
     """
-    if model.ByteSize() >= _PROTOBUF_LIMIT:
+    bare = onnx_external.without_large(model)
+    if bare.ByteSize() >= _PROTOBUF_LIMIT:
         return model
     # Most operators of ai.onnx.ml have no inference, which a strict one takes for an error; and
     # where ONNX infers a wrong shape, contradictions are of no meaning.
@@ -217,13 +220,18 @@ def infer_shapes(model: ModelProto, path: Path) -> ModelProto:
         for node in walk_nodes(model.graph)
     )
     try:
-        return onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=strict, data_prop=True).graph
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(
             f"the model's shapes contradict each other: {error}",
             where=str(path),
             fix="check INPUTS and the model",
         ) from error
+    for field in ("node", "value_info", "output"):
+        known = getattr(model.graph, field)
+        del known[:]
+        known.extend(getattr(inferred, field))
+    return model
 
 
 def dtype_name(elem_type: int) -> str:
