@@ -111,6 +111,7 @@ constexpr tvmake_model_info kInfo = {
 
 constexpr char kInfoJson[] = R"json({"name": "pair",
  "executor": "graph",
+ "executor_reason": "all shapes are static",
  "model": {"file": "pair.onnx", "sha256": "47d8bd46877831ccd61c1cfac962cd4143bc818c7d5fd0989de4f061ce60351e", "format": "onnx", "opset": 17, "ir_version": 8, "producer": "by hand"},
  "versions": {"tvmake": "0.1.0", "tvm": "0.27", "tvm_ffi": "0.1", "llvm": "22.1.0"},
  "target": {"triple": "x86_64-linux-gnu", "cpu": "", "features": [], "required_cpu_features": ["sse2"], "pointer_bits": 64, "endian": "little"},
