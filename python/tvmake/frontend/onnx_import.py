@@ -27,6 +27,7 @@ from .imported import ImportedModel, SourceNode, Symbol, variable_name
 from .onnx_bind import bind_inputs
 from .onnx_branches import inline_branches
 from .onnx_elements import STORED, interface_types, store_elements
+from .onnx_zipmap import drop_zip_maps
 
 _HANDLED_BY_THE_IMPORTER = {"Constant", "If"}
 
@@ -42,6 +43,7 @@ def import_onnx(spec: ModelSpec) -> ImportedModel:
     """
     path = spec.model
     model, files = onnx_file.read(path)
+    drop_zip_maps(model)
     bind_inputs(model, spec.values, path)
     fixed = _fix_inputs(model, spec)
     symbols = _symbols(model, spec.symbol_bounds(), path)

@@ -42,6 +42,11 @@ def _kernel(operator: Operator, data: relax.Expr, vectors: Array) -> relax.Expr:
     if name == "SIGMOID":
         return emit(relax.op.tanh(shifted))
     if name == "POLY":
+        if degree in range(1, 9):  # a power of what may be negative: exact as products
+            power = shifted
+            for _ in range(int(degree) - 1):
+                power = emit(relax.op.multiply(power, shifted))
+            return power
         return emit(relax.op.power(shifted, relax.const(degree, "float32")))
     raise ValueError(f"kernel_type is {name}")
 
