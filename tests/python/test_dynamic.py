@@ -148,20 +148,25 @@ def test_shapes_that_depend_on_data(tmp_path: Path) -> None:
 def test_shapes_that_are_inputs(tmp_path: Path) -> None:
     model = opened(tmp_path, dynamic_models.requested(tmp_path / "m.onnx"))
 
-    def run(n: int, shape: list[int], extents: list[int], count: list[int], cut: list[int]) -> None:
+    def inputs(
+        n: int, shape: list[int], extents: list[int], count: list[int], cut: list[int]
+    ) -> dict[str, Array]:
         numbers = dict(zip(("from", "until", "by"), map(np.array, count), strict=True))
-        model.check(
-            x=random(n, 4, seed=n),
-            row=random(1, 3),
-            shape=np.array(shape),
-            extents=np.array(extents),
-            start=np.array(cut[:1]),
-            stop=np.array(cut[1:]),
+        return {
+            "x": random(n, 4, seed=n),
+            "row": random(1, 3),
+            "shape": np.array(shape),
+            "extents": np.array(extents),
+            "start": np.array(cut[:1]),
+            "stop": np.array(cut[1:]),
             **numbers,
-        )
+        }
 
-    run(2, [4, 2], [5, 3], [0, 10, 3], [0, 1])
-    run(3, [2, 6], [4, 3], [2, 9, 2], [1, 3])
+    model.check(**inputs(2, [4, 2], [5, 3], [0, 10, 3], [0, 1]))
+    model.check(**inputs(3, [-1, 6], [1, 1], [5, -5, -2], [-2, 100]))
+    model.check(**inputs(6, [0, -1], [2, 3], [3, 3, 1], [4, 2]))
+    with pytest.raises(ValueError, match="cannot be reshaped"):
+        model.run(**inputs(2, [3, 2], [5, 3], [0, 1, 1], [0, 1]))
 
 
 def test_a_static_model_uses_the_graph_executor(tmp_path: Path) -> None:
