@@ -66,7 +66,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         path, size = write_model(Path(temporary), int(arguments.gigabytes * 1e9))
         start = time.perf_counter()
-        command = [sys.executable, "-m", "tvmake", "compile", path, "-o", f"{temporary}/out", "-q"]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "tvmake",
+            "compile",
+            path,
+            "-o",
+            f"{temporary}/out",
+            "-q",
+        ]
         environment = {**os.environ, "PYTHONPATH": str(REPO / "python")}
         subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=True)
         seconds = time.perf_counter() - start

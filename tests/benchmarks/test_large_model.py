@@ -15,7 +15,7 @@ _COMPILER_BYTES = 0.75e9  # TVM, LLVM and onnx themselves
 
 @pytest.mark.slow
 def test_weights_are_not_doubled(tmp_path: Path) -> None:
-    command = [sys.executable, SCRIPT, "--gigabytes", "0.8", "--folder", tmp_path]
+    command: list[str | Path] = [sys.executable, SCRIPT, "--gigabytes", "0.8", "--folder", tmp_path]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )

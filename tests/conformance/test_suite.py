@@ -11,7 +11,9 @@ import pytest
 
 from conformance import report, suite
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+REPO = Path(__file__).resolve().parents[2]
+DOCS = REPO / "docs"
+RESULTS = REPO / "build" / "conformance.json"  # of this run, to look at or to be written down
 UPDATE = (
     "PYTHONPATH=python:tests python tests/conformance/suite.py --output docs/conformance.json && "
     "PYTHONPATH=python:tests python tests/conformance/report.py"
@@ -40,6 +42,9 @@ def test_suite(expected: dict[str, Any]) -> None:
             mended.append(name)
         elif _is_worse(outcome.result, before):
             broken.append(f"{name}: {outcome.result}: {outcome.reason}")
+    results = suite.document(outcomes, len(outcomes))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(suite.dump(results), encoding="utf-8")
     slowest = sorted(outcomes, key=lambda name: -outcomes[name].seconds)[:5]
     print("slowest:", ", ".join(f"{name} {outcomes[name].seconds} s" for name in slowest))
     if mended:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -29,7 +29,7 @@ def cnn(path: Path) -> Path:
         node("Reshape", "g flat", "f"),
         node("Gemm", "f w3 b3", "y", transB=1),
     ]
-    weights = {
+    weights: dict[str, Any] = {
         "w1": random(16, 3, 3, 3, seed=1) / 5,
         "w2": random(16, 16, 3, 3, seed=2) / 12,
         "w3": random(32, 16, seed=3) / 4,
@@ -70,7 +70,9 @@ def encoder(path: Path, width: int = 32, heads: int = 4) -> Path:
         node("Add", "projected x", "residual"),
         node("LayerNormalization", "residual gamma beta", "y"),
     ]
-    weights = {f"w{n}": random(width, width, seed=i) / 6 for i, n in enumerate("qkvo")}
+    weights: dict[str, Any] = {
+        f"w{n}": random(width, width, seed=i) / 6 for i, n in enumerate("qkvo")
+    }
     weights |= {f"b{n}": random(width, seed=9 + i) for i, n in enumerate("qkv")}
     weights |= {
         "gamma": 1 + random(width, seed=20) / 4,

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tvmake.spec import ModelSpec, TargetSpec, parse_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 HOST = TargetSpec("x86_64-linux-gnu", "x86-64-v3")
@@ -28,10 +28,10 @@ def node(op_type: str, inputs: str, outputs: str, **attributes: Any) -> onnx.Nod
 def save(
     path: Path,
     nodes: Sequence[onnx.NodeProto],
-    inputs: dict[str, Sequence[int | str]],
+    inputs: Mapping[str, Sequence[int | str]],
     outputs: Sequence[str],
-    weights: dict[str, np.ndarray[Any, Any]] | None = None,
-    types: dict[str, int] | None = None,
+    weights: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    types: Mapping[str, int] | None = None,
     opset: int = OPSET,
 ) -> Path:
     """Write a model; inputs and outputs are float32 unless `types` says otherwise."""

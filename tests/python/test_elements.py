@@ -87,8 +87,8 @@ def test_doubles_are_rounded_once() -> None:
 def test_doubles_to_halves() -> None:
     halves = np.arange(1 << 16).astype(np.uint16).view(np.float16)
     with np.errstate(all="ignore"):
-        values = [numbers(halves).astype(float), [65519.99, 65520.0, 2.0**-25, 1e300]]
-        data = np.concatenate(values)
+        values: list[Any] = [numbers(halves).astype(float), [65519.99, 65520.0, 2.0**-25, 1e300]]
+        data: Any = np.concatenate(values)
         expected = data.astype(np.float16)
     np.testing.assert_array_equal(compute(encode_half, data, "float16"), expected)
 

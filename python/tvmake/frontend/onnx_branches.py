@@ -15,8 +15,10 @@ from .dynamic import SELECT
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
+    from .flatten.flattener import FlatGraph
 
-def inline_branches(graph: GraphProto) -> None:
+
+def inline_branches(graph: GraphProto | FlatGraph) -> None:
     """Replace every If, in place."""
     kept: list[NodeProto] = []
     for node in graph.node:
@@ -25,7 +27,7 @@ def inline_branches(graph: GraphProto) -> None:
     graph.node.extend(kept)
 
 
-def _inlined(node: NodeProto, graph: GraphProto) -> list[NodeProto]:
+def _inlined(node: NodeProto, graph: GraphProto | FlatGraph) -> list[NodeProto]:
     nodes: list[NodeProto] = []
     results = []
     for label in ("then_branch", "else_branch"):
@@ -47,7 +49,7 @@ def _inlined(node: NodeProto, graph: GraphProto) -> list[NodeProto]:
     return [*nodes, *selects]
 
 
-def _renamed(branch: GraphProto, prefix: str, graph: GraphProto) -> list[NodeProto]:
+def _renamed(branch: GraphProto, prefix: str, graph: GraphProto | FlatGraph) -> list[NodeProto]:
     """The nodes of a branch, whose names differ from all others; its weights go to `graph`."""
     inline_branches(branch)
     own = {tensor.name for tensor in branch.initializer}

@@ -174,7 +174,7 @@ def _fixed_inputs(
     if not dynamic:
         return {}
     return {
-        name: given[name].shape if name in given else tuple(map(int, value.shape))
+        name: tuple(map(int, given[name].shape if name in given else value.shape))
         for name, value in values.items()
     }
 
@@ -190,6 +190,13 @@ def _check_spec(spec: InputSpec, values: dict[str, Any], path: Path) -> None:
         )
     value = values[spec.name]
     dims = _dims(value)
+    if not all(isinstance(size, int) for size in spec.shape):
+        raise UnsupportedError(
+            f"INPUTS entry '{spec}' leaves a dimension open",
+            where=str(path),
+            expected="a number for every dimension: PyTorch programs are compiled for fixed shapes",
+            fix="fix it, or export to ONNX, whose open dimensions EXECUTOR vm takes",
+        )
     if (
         dtype_name(value.dtype) != spec.dtype
         or len(dims) != len(spec.shape)

@@ -58,7 +58,7 @@ class Convolution:
         stride_h, stride_w, dilation_h, dilation_w, top, left, bottom, right, groups = numbers
         group = [int(value) for value in fused.annotations["tvmake.straddling"]]
         blocks_in = _shape(fused.params[0])[1]
-        straddling = Straddling(*group, lanes, blocks_in) if group else None
+        straddling = Straddling(group[0], group[1], lanes, blocks_in) if group else None
         return Convolution(
             batch=batch,
             blocks=blocks,

@@ -117,7 +117,7 @@ def to_array(tensor: TensorProto) -> Array:
     return onnx_external.mapped(tensor) if is_mapped else numpy_helper.to_array(tensor)
 
 
-def tensor_type(elem_type: int, shape: tuple[int, ...]) -> TypeProto:
+def tensor_type(elem_type: int, shape: tuple[int | str, ...]) -> TypeProto:
     """A tensor's type as ONNX writes it."""
     return onnx.helper.make_tensor_type_proto(elem_type, shape)
 
