@@ -12,7 +12,7 @@ import tvm_ffi
 from tvm import s_tir, te, tirx
 
 from python.arena_runner import copy_aligned
-from python.test_kernels import INSTRUCTION_SETS, missing_features
+from python.instruction_sets import INSTRUCTION_SETS, missing_features
 from tvmake.emit.codegen import compile_module
 from tvmake.kernels import vector_math
 from tvmake.spec import TargetSpec

@@ -1,0 +1,133 @@
+"""Convolutions and pooling of every rank."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from kernels.cases import CHANNELS, SIZES, Cases, fitting, kernel_class
+
+_CUBE_SIZES = (1, 2, 5, 7, 14)
+
+
+@kernel_class
+def convolution(cases: Cases) -> None:
+    _convolution(cases, 2)
+
+
+@kernel_class
+def convolution_of_other_ranks(cases: Cases) -> None:
+    _convolution(cases, cases.pick((1, 3)))
+
+
+def _convolution(cases: Cases, rank: int) -> None:
+    groups = cases.pick((1, 1, 1, 2, 3))
+    inner, outer = (cases.pick((1, 3, 5, 8, 17)) * groups for _ in range(2))
+    kernel = [cases.pick((1, 2, 3, 5)) for _ in range(rank)]
+    dilations = [cases.pick((1, 1, 2)) for _ in range(rank)]
+    sizes = _sizes(cases, _reach(kernel, dilations), inner * outer // groups * math.prod(kernel))
+    x = cases.input(cases.pick((1, 2)), inner, *sizes)
+    w = cases.weight(outer, inner // groups, *kernel)
+    attributes: dict[str, Any] = {
+        "group": groups,
+        "dilations": dilations,
+        "strides": [cases.pick((1, 1, 2, 3)) for _ in range(rank)],
+        "pads": [int(p) for p in cases.random.integers(0, 3, 2 * rank)],
+    }
+    if cases.pick((0, 1)):  # fused with what usually follows
+        y = cases.add("Conv", f"{x} {w} {cases.weight(outer)}", keep=False, **attributes)
+        cases.add("Relu", y)
+    else:
+        cases.add("Conv", f"{x} {w}", **attributes)
+
+
+@kernel_class
+def three_by_three_convolution(cases: Cases) -> None:
+    """What residual networks are made of, and what fast algorithms are for."""
+    inner, outer = cases.pick((3, 8, 16, 32)), cases.pick((8, 16, 24, 32))
+    sizes = _sizes(cases, [3, 3], inner * outer * 9)
+    y = cases.add(
+        "Conv",
+        f"{cases.input(1, inner, *sizes)} {cases.weight(outer, inner, 3, 3)}",
+        keep=False,
+        pads=[cases.pick((0, 1))] * 4,
+    )
+    cases.add("Relu", y)
+
+
+@kernel_class
+def depthwise_convolution(cases: Cases) -> None:
+    channels, kernel = cases.pick(CHANNELS), cases.pick((3, 5))
+    multiplier, dilation = cases.pick((1, 1, 2)), cases.pick((1, 1, 2))
+    sizes = _sizes(cases, [kernel * dilation] * 2, channels * multiplier * kernel**2)
+    x = cases.input(1, channels, *sizes)
+    w = cases.weight(channels * multiplier, 1, kernel, kernel)
+    cases.add(
+        "Conv",
+        f"{x} {w}",
+        group=channels,
+        dilations=[dilation] * 2,
+        strides=[cases.pick((1, 2))] * 2,
+        pads=[kernel // 2] * 4,
+    )
+
+
+@kernel_class
+def transposed_convolution(cases: Cases) -> None:
+    rank, groups = cases.pick((1, 2, 2, 2, 3)), cases.pick((1, 1, 2))
+    inner, outer = (cases.pick((1, 3, 8, 16)) * groups for _ in range(2))
+    kernel = [cases.pick((1, 2, 3, 4)) for _ in range(rank)]
+    strides = [cases.pick((1, 2, 3)) for _ in range(rank)]
+    dilations = [cases.pick((1, 1, 2)) for _ in range(rank)]
+    sizes = _sizes(cases, [1] * rank, inner * outer // groups * math.prod(kernel))
+    reach = _reach(kernel, dilations)
+    # Less than a stride, and no more padding than the smallest picture can lose.
+    extra = [int(cases.random.integers(0, s)) for s in strides]
+    pads = [min(int(cases.random.integers(0, 2)), (r - 1) // 2) for r in reach]
+    y = cases.add(
+        "ConvTranspose",
+        f"{cases.input(1, inner, *sizes)} {cases.weight(inner, outer // groups, *kernel)}",
+        keep=rank != 2,
+        group=groups,
+        strides=strides,
+        dilations=dilations,
+        pads=pads * 2,
+        output_padding=extra,
+    )
+    if rank == 2:
+        cases.add("Relu", y)
+
+
+@kernel_class
+def pooling(cases: Cases) -> None:
+    rank, channels = cases.pick((1, 2, 2, 2, 3)), cases.pick(CHANNELS)
+    kernel = [cases.pick((2, 3, 5)) for _ in range(rank)]
+    sizes = _sizes(cases, kernel, 20 * channels * math.prod(kernel))
+    x = cases.input(1, channels, *sizes)
+    attributes: dict[str, Any] = {
+        "kernel_shape": kernel,
+        "strides": [cases.pick((1, 2, 3)) for _ in range(rank)],
+        "pads": [int(p) for p in cases.random.integers(0, 2, 2 * rank)],
+    }
+    kind = cases.pick(range(3))
+    if kind == 0:
+        attributes["pads"] = attributes["pads"][:rank] * 2
+        cases.add("MaxPool", x, ceil_mode=cases.pick((0, 1)), **attributes)
+    elif kind == 1:
+        cases.add("AveragePool", x, count_include_pad=cases.pick((0, 1)), **attributes)
+    else:
+        cases.add(cases.choose("GlobalAveragePool", "GlobalMaxPool"), x)
+
+
+def _reach(kernel: list[int], dilations: list[int]) -> list[int]:
+    return [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+
+
+def _sizes(cases: Cases, at_least: list[int], work: int) -> list[int]:
+    """Extents of a picture; `work` is that of one position."""
+    choices = SIZES if len(at_least) < 3 else _CUBE_SIZES
+    sizes: list[int] = fitting(
+        lambda: [cases.pick(choices, reach) for reach in at_least],
+        lambda drawn: math.prod(drawn) * work if max(drawn) > 7 else 0,
+    )
+    return sizes

@@ -1,0 +1,213 @@
+"""Matrix products, normalizations, reductions, element by element, and moving data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kernels.cases import CHANNELS, Cases, fitting, kernel_class
+
+
+@kernel_class
+def matrix_product(cases: Cases) -> None:
+    extents = (1, 3, 7, 16, 33, 65, 130)
+    m, k, n = fitting(lambda: [cases.pick(extents) for _ in range(3)], math.prod)
+    kind = cases.pick(range(5))
+    if kind == 0:  # constant weights
+        cases.add("MatMul", f"{cases.input(m, k)} {cases.weight(k, n)}")
+    elif kind == 1:  # dense with bias, transposed weights
+        x, w, b = cases.input(m, k), cases.weight(n, k), cases.weight(n)
+        cases.add("Gemm", f"{x} {w} {b}", transB=1)
+    elif kind == 2:  # both operands transposed, scaled
+        x, w = cases.input(k, m), cases.weight(n, k)
+        cases.add("Gemm", f"{x} {w}", transA=1, transB=1, alpha=0.5)
+    elif kind == 3:  # a batch, then bias and activation
+        x = cases.input(cases.pick((1, 3)), m, k)
+        y = cases.add("MatMul", f"{x} {cases.weight(k, n)}", keep=False)
+        cases.add("Relu", cases.add("Add", f"{y} {cases.weight(n)}", keep=False))
+    else:  # batched, both operands computed; one may lack the batch
+        left = cases.input(*([cases.pick((1, 3))] if cases.pick((0, 1)) else []), m, k)
+        cases.add("MatMul", f"{left} {cases.input(3, k, n)}")
+
+
+@kernel_class
+def attention(cases: Cases) -> None:
+    heads, length, width = cases.pick((1, 3, 12)), cases.pick((5, 16, 33)), cases.pick((8, 17, 32))
+    q, k, v = (cases.input(1, heads, length, width) for _ in range(3))
+    kt = cases.add("Transpose", k, keep=False, perm=[0, 1, 3, 2])
+    scores = cases.add("MatMul", f"{q} {kt}", keep=False)
+    if cases.pick((0, 1)):
+        scores = cases.add("Add", f"{scores} {cases.input(1, 1, 1, length)}", keep=False)
+    probabilities = cases.add("Softmax", scores, keep=False, axis=-1)
+    cases.add("MatMul", f"{probabilities} {v}")
+
+
+@kernel_class
+def softmax(cases: Cases) -> None:
+    shape = [cases.pick(CHANNELS) for _ in range(3)]
+    cases.add(cases.choose("Softmax", "LogSoftmax"), cases.input(*shape), axis=cases.pick(range(3)))
+
+
+@kernel_class
+def normalization(cases: Cases) -> None:
+    channels, size = cases.pick(CHANNELS), cases.pick((2, 5, 14))
+    x = cases.input(2, channels, size, size)
+    kind = cases.pick(range(4))
+    if kind == 0:
+        axis = cases.pick((1, 3))
+        shape = (channels, size, size) if axis == 1 else (size,)
+        scale, offset = cases.weight(*shape), cases.weight(*shape)
+        cases.add("LayerNormalization", f"{x} {scale} {offset}", axis=axis)
+    elif kind == 1:
+        cases.add("InstanceNormalization", f"{x} {cases.weight(channels)} {cases.weight(channels)}")
+    elif kind == 2:  # no convolution before it
+        variance = cases.weight(channels, values=np.linspace(0.5, 2, channels, dtype="float32"))
+        parameters = " ".join(cases.weight(channels) for _ in range(3))
+        cases.add("BatchNormalization", f"{x} {parameters} {variance}")
+    else:
+        _group_normalization(cases)
+
+
+def _group_normalization(cases: Cases) -> None:
+    """As PyTorch exports it: an instance norm of reshaped groups, then factors and offsets."""
+    groups, inside, size = cases.pick((1, 2, 4)), cases.pick((1, 3, 4)), cases.pick((2, 5, 14))
+    shape = (2, groups * inside, size, size)
+    flat = cases.add(
+        "Reshape", f"{cases.input(*shape)} {cases.integers(0, groups, -1)}", keep=False
+    )
+    ones = cases.weight(values=np.ones(groups, "float32"))
+    zeros = cases.weight(values=np.zeros(groups, "float32"))
+    normal = cases.add("InstanceNormalization", f"{flat} {ones} {zeros}", keep=False)
+    back = cases.add("Reshape", f"{normal} {cases.integers(*shape)}", keep=False)
+    scaled = cases.add("Mul", f"{back} {cases.weight(shape[1], 1, 1)}", keep=False)
+    cases.add("Add", f"{scaled} {cases.weight(shape[1], 1, 1)}")
+
+
+@kernel_class
+def reduction(cases: Cases) -> None:
+    x = cases.input(*(cases.pick(CHANNELS) for _ in range(4)))
+    axes = sorted({cases.pick(range(4)), cases.pick(range(4))})
+    keep = cases.pick((0, 1))
+    kind = cases.choose("ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceSum", "ArgMax")
+    if kind == "ArgMax":
+        index = cases.add(kind, x, keep=False, axis=axes[0], keepdims=keep)
+        cases.add("Cast", index, to=1)
+    else:
+        cases.add(kind, f"{x} {cases.integers(*axes)}", keepdims=keep)
+
+
+@kernel_class
+def elementwise_chain(cases: Cases) -> None:
+    shape = [cases.pick(CHANNELS) for _ in range(3)]
+    x, y = cases.input(*shape), cases.input(shape[0], 1, shape[2])
+    value = cases.add("Add", f"{x} {y}", keep=False)
+    for op_type in ("Tanh", "Sigmoid", "Exp", "Neg", "Abs", "Sqrt", "Softplus", "Erf"):
+        if cases.pick((0, 1)):
+            if op_type == "Sqrt":
+                value = cases.add("Abs", value, keep=False)
+            value = cases.add(op_type, value, keep=False)
+    cases.add("Mul", f"{value} {cases.weight(shape[2])}")
+
+
+@kernel_class
+def activation(cases: Cases) -> None:
+    x = cases.input(1, cases.pick(CHANNELS), cases.pick((1, 7, 23)))
+    kind = cases.choose("HardSwish", "HardSigmoid", "LeakyRelu", "Elu", "Clip", "SiLU", "GELU")
+    if kind == "SiLU":
+        cases.add("Mul", f"{x} {cases.add('Sigmoid', x, keep=False)}")
+    elif kind == "GELU":
+        half, one, root = (cases.weight(values=np.float32(v)) for v in (0.5, 1.0, 2**0.5))
+        erf = cases.add("Erf", cases.add("Div", f"{x} {root}", keep=False), keep=False)
+        factor = cases.add("Add", f"{erf} {one}", keep=False)
+        cases.add("Mul", f"{cases.add('Mul', f'{x} {factor}', keep=False)} {half}")
+    elif kind == "Clip":
+        bounds = [cases.weight(values=np.float32(v)) for v in (-0.5, 0.75)]
+        cases.add("Clip", f"{x} {' '.join(bounds)}")
+    else:
+        cases.add(kind, x)
+
+
+@kernel_class
+def data_movement(cases: Cases) -> None:
+    a, b, c = (cases.pick((2, 4, 6, 18)) for _ in range(3))
+    x = cases.input(a, b, c)
+    kind = cases.pick(range(5))
+    if kind == 0:
+        cases.add("Transpose", x, perm=[int(p) for p in cases.random.permutation(3)])
+    elif kind == 1:
+        bounds = " ".join(cases.integers(*v) for v in ([0, 1], [a, b], [0, 1], [1, 2]))
+        cases.add("Slice", f"{x} {bounds}")
+    elif kind == 2:
+        mode = cases.choose("constant", "reflect", "edge")
+        cases.add("Pad", f"{x} {cases.integers(0, 1, 1, 1, 0, 1)}", mode=mode)
+    elif kind == 3:
+        cases.add("Expand", f"{x} {cases.integers(3, a, b, c)}")
+    else:
+        cases.add("Tile", f"{x} {cases.integers(1, 2, 3)}")
+
+
+@kernel_class
+def gather(cases: Cases) -> None:
+    rows, width = cases.pick((2, 5, 33)), cases.pick((1, 7, 16, 33))
+    indices = cases.random.integers(0, rows, (2, width))
+    x, kind = cases.input(rows, width), cases.choose("Gather", "GatherElements", "GatherND")
+    if kind == "Gather":
+        axis = cases.pick((0, 1))
+        extent = (rows, width)[axis]
+        within = cases.random.integers(-extent, extent, (2, cases.pick((1, 5, 8))))
+        cases.add("Gather", f"{x} {cases.weight(values=within)}", axis=axis)
+    elif kind == "GatherElements":
+        cases.add("GatherElements", f"{x} {cases.weight(values=indices)}", axis=0)
+    else:
+        cases.add("GatherND", f"{x} {cases.weight(values=indices[:, :1])}")
+
+
+@kernel_class
+def concat_and_split(cases: Cases) -> None:
+    """Parts that are computed, used elsewhere too, and joined again."""
+    axis, size = cases.pick((1, 2)), cases.pick((1, 5, 8))
+    widths = [cases.pick((1, 3, 8, 16)) for _ in range(3)]
+    shape = [1, size, size, 7]
+    shape[axis] = sum(widths)
+    parts = cases.add(
+        "Split",
+        f"{cases.input(*shape)} {cases.integers(*widths)}",
+        keep=False,
+        outputs=3,
+        axis=axis,
+    ).split()
+    parts[0] = cases.add("Relu", parts[0], keep=False)
+    parts[1] = cases.add("Tanh", parts[1])
+    order = [parts[i] for i in cases.random.permutation(3)]
+    joined = cases.add("Concat", " ".join([*order, parts[0]]), keep=False, axis=axis)
+    cases.add("Sigmoid", joined)
+
+
+@kernel_class
+def resize(cases: Cases) -> None:
+    channels, size = cases.pick(CHANNELS), cases.pick((1, 5, 8, 14))
+    x = cases.input(1, channels, size, size)
+    mode: dict[str, Any] = {
+        "nearest": {"nearest_mode": cases.choose("floor", "round_prefer_floor")},
+        "linear": {},
+    }
+    name = cases.choose(*mode)
+    transform = cases.choose("asymmetric", "half_pixel") if size > 1 else "asymmetric"
+    scale = cases.pick((2, 3))
+    scales = cases.weight(values=np.array([1, 1, scale, 2], "float32"))
+    cases.add(
+        "Resize",
+        f"{x} _ {scales}",
+        mode=name,
+        coordinate_transformation_mode=transform,
+        **mode[name],
+    )
+
+
+@kernel_class
+def tile(cases: Cases) -> None:
+    """Tile loops are what LLVM's loop vectorizer gets wrong with AVX-512."""
+    shape = [cases.pick((2, 3, 4, 5)) for _ in range(4)]
+    cases.add("Tile", f"{cases.input(*shape)} {cases.integers(7, 6, 4, 2)}")

@@ -1,0 +1,140 @@
+"""Every class of kernel over odd shapes, on every instruction set, against float64.
+
+Kernels of other architectures run in an emulator. Memory is poisoned before the run.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+
+import kernels.convolutions
+import kernels.others  # noqa: F401 - both fill CLASSES
+from kernels import emulated
+from kernels.cases import CLASSES, OPSET, Cases
+from kernels.emulated import Toolchain
+from kernels.float64 import float64_outputs
+from python.arena_runner import run
+from python.instruction_sets import INSTRUCTION_SETS, missing_features
+from python.onnx_models import save, spec
+from tvmake.compiler import compile_model
+from tvmake.spec import TargetSpec
+
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, Any]
+
+COUNT = 12  # operators of a class
+EMULATED_COUNT = 6  # compilers and emulators of other machines take time
+
+# Of float32 results, relative to the largest value of the output.
+TOLERANCE = 3e-6
+WINOGRAD_TOLERANCE = 1e-4  # adds and subtracts before it multiplies
+WINOGRAD = ("convolution", "three_by_three_convolution")  # classes with kernels that it is for
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An instruction set, and how its programs run; without a toolchain: in this process."""
+
+    triple: str
+    cpu: str = ""
+    features: tuple[str, ...] = ()
+    toolchain: Toolchain | None = None
+
+
+_RISCV = "riscv64-linux-gnu-gcc"
+MACHINES = {
+    **{name: Machine("x86_64-linux-gnu", cpu) for name, cpu in INSTRUCTION_SETS.items()},
+    "NEON": Machine(
+        "aarch64-linux-gnu", toolchain=Toolchain("aarch64-linux-gnu-gcc", ("qemu-aarch64",))
+    ),
+    "VFPv4": Machine(
+        "armv7l-linux-gnueabihf",
+        toolchain=Toolchain("arm-linux-gnueabihf-gcc", ("qemu-arm", "-cpu", "cortex-a7")),
+    ),
+    "scalar": Machine("riscv64-linux-gnu", toolchain=Toolchain(_RISCV, ("qemu-riscv64",))),
+    "RVV": Machine(
+        "riscv64-linux-gnu",
+        features=("+v",),
+        toolchain=Toolchain(_RISCV, ("qemu-riscv64", "-cpu", "rv64,v=true,vlen=256")),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A model with the operators of one class, inputs, and outputs in float64."""
+
+    path: Path
+    inputs: dict[str, Array]
+    expected: dict[str, Array]
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Makes a class's sample, once for all machines."""
+
+    @functools.cache
+    def make(name: str, count: int) -> Sample:
+        seed = [] if count == COUNT else [count]  # other shapes for other machines
+        cases = Cases(np.random.default_rng([*seed, *map(ord, name)]))
+        for _ in range(count):
+            CLASSES[name](cases)
+        folder = tmp_path_factory.mktemp(name)
+        path = save(
+            folder / "m.onnx", cases.nodes, cases.inputs, cases.outputs, cases.weights, opset=OPSET
+        )
+        inputs = {
+            name: cases.random.standard_normal(shape).astype("float32")
+            for name, shape in cases.inputs.items()
+        }
+        return Sample(path, inputs, float64_outputs(onnx.load(path), inputs))
+
+    return make
+
+
+# Faults that are known, and what is wrong.
+FAULTS = {
+    ("softmax", "RVV"): "TVM's legalization of element types ends in an internal error",
+}
+
+
+def _cases() -> Iterator[Any]:
+    for name in CLASSES:
+        for machine in MACHINES:
+            fault = FAULTS.get((name, machine))
+            marks = [pytest.mark.xfail(reason=fault, strict=False)] if fault else []
+            yield pytest.param(name, machine, marks=marks, id=f"{name}-{machine}")
+
+
+@pytest.mark.parametrize(("name", "machine"), list(_cases()))
+def test_kernel(name: str, machine: str, sample: Any, tmp_path: Path) -> None:
+    described = MACHINES[machine]
+    target = TargetSpec(described.triple, described.cpu, described.features)
+    toolchain = described.toolchain
+    case: Sample = sample(name, EMULATED_COUNT if toolchain else COUNT)
+    model = compile_model(spec(case.path, target=target))
+    if toolchain:
+        tools = (toolchain.compiler, *toolchain.emulator[:1])
+        if missing := [tool for tool in tools if shutil.which(tool) is None]:
+            pytest.skip(f"needs {', '.join(missing)}")
+        got = emulated.run(model, case.inputs, toolchain, tmp_path)
+    elif missing := sorted(missing_features(described.cpu)):
+        emulated.build(model, Toolchain("cc"), tmp_path)  # what can be told without running
+        pytest.skip(f"built, but this CPU lacks {', '.join(missing)}")
+    else:
+        got = run(model, case.inputs)
+    tolerance = WINOGRAD_TOLERANCE if name in WINOGRAD else TOLERANCE
+    for output, expected in case.expected.items():
+        scale = max(float(np.abs(expected).max(initial=0.0)), 1e-3)
+        np.testing.assert_allclose(
+            got[output], expected, rtol=0, atol=tolerance * scale, err_msg=output
+        )
