@@ -104,9 +104,9 @@ class Target:
             options["mattr"] = list(self.features)
         if self.triple.endswith("eabihf"):
             options["mfloat-abi"] = "hard"  # or calls of libm pass floats where it does not look
-        if "avx512f" in self.required_features:
+        if {"avx512f", "v"} & set(self.required_features):
             # LLVM 22's loop vectorizer miscompiles some copy loops with AVX-512 (wrong values,
-            # reads out of bounds); the schedules vectorize explicitly and do not need it.
+            # reads out of bounds) and RVV; the schedules vectorize explicitly and do not need it.
             options["cl-opt"] = ["-vectorize-loops:bool=0"]
         return tvm.target.Target(options)
 
