@@ -60,7 +60,9 @@ def test_operators_that_multiply(tmp_path: Path) -> None:
 
 def test_activations_are_near_the_planned_arena(tmp_path: Path) -> None:
     path = small_cnn(tmp_path / "m.onnx")
-    planned = compile_model(spec(path)).plan.arena_bytes
+    planned = compile_model(
+        spec(path, optimize="PRECISE")
+    ).plan.arena_bytes  # no scratch of Winograd
     assert planned / 2 < facts(path)["activation_bytes"] < planned * 2
 
 
