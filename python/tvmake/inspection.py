@@ -40,10 +40,54 @@ def inspect_model(path: Path, inputs: Sequence[InputSpec], *, as_json: bool) -> 
 
 
 def _facts(path: Path, inputs: Sequence[InputSpec]) -> dict[str, Any]:
-    from tvmake.frontend import onnx_cost, onnx_file
-
     if not path.is_file():
         raise ModelError("the model file does not exist", where=str(path))
+    if path.suffix.lower() == ".onnx":
+        return _onnx_facts(path, inputs)
+    return _imported_facts(path, inputs)
+
+
+def _imported_facts(path: Path, inputs: Sequence[InputSpec]) -> dict[str, Any]:
+    """Of a format that has no shape inference of its own: told by the compiler's first stages."""
+    from tvmake.compiler import compile_model
+    from tvmake.frontend.relax_cost import multiplications
+    from tvmake.spec import ModelSpec, TargetSpec
+    from tvmake.target import host_triple
+
+    spec = ModelSpec("model", path.absolute(), TargetSpec(host_triple()), tuple(inputs))
+    model = compile_model(spec)
+    graph, imported = model.graph, model.imported
+    counts = Counter(node.op_type for node in imported.nodes)
+
+    def show(indices: Sequence[int], names: Sequence[str]) -> list[str]:
+        tensors = [graph.tensors[index] for index in indices]
+        return [
+            f"{name}={tensor.dtype}[{','.join(map(str, tensor.shape))}]"
+            for name, tensor in zip(names, tensors, strict=True)
+        ]
+
+    return {
+        "file": str(path),
+        "external_data": list(imported.files[1:]),
+        "format": imported.details["format"],
+        "opset": None,
+        "producer": imported.details["producer"],
+        "inputs": show(graph.inputs, imported.inputs),
+        "outputs": show(graph.outputs, graph.output_names),
+        "parameters": sum(value.size for value in graph.values),
+        "multiplications": multiplications(imported.module),
+        "weight_bytes": sum(value.nbytes for value in graph.values),
+        "activation_bytes": model.plan.arena_bytes,
+        "operators": [
+            {"name": name, "count": count, "unsupported_nodes": []}
+            for name, count in sorted(counts.items())
+        ],
+    }
+
+
+def _onnx_facts(path: Path, inputs: Sequence[InputSpec]) -> dict[str, Any]:
+    from tvmake.frontend import onnx_cost, onnx_file
+
     model, files = onnx_file.read(path)
     model = _with_shapes(model, inputs, path)
     cost = onnx_cost.estimate(model.graph)
@@ -107,11 +151,12 @@ def _as_text(facts: dict[str, Any]) -> str:
 
 
 def _head(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    opset = f", opset {facts['opset']}" if facts["opset"] else ""
     unknown = "unknown: fix the open shapes with --input"
     parameters, weights = facts["parameters"], facts["weight_bytes"]
     multiplications, activations = facts["multiplications"], facts["activation_bytes"]
     return [
-        ("model", f"{facts['file']} ({facts['format']}, opset {facts['opset']})"),
+        ("model", f"{facts['file']} ({facts['format']}{opset})"),
         ("producer", facts["producer"] or "unknown"),
         *(("external data", value) for value in facts["external_data"]),
         *(("input", value) for value in facts["inputs"]),

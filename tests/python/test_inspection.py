@@ -84,3 +84,16 @@ def test_what_is_constant_costs_nothing(tmp_path: Path) -> None:
     nodes = [constant, node("MatMul", "c v", "w"), node("MatMul", "x w", "y")]
     told = facts(save(tmp_path / "m.onnx", nodes, {"x": (1, 8)}, ["y"], weights))
     assert (told["multiplications"], told["parameters"], told["weight_bytes"]) == (64, 64, 256)
+
+
+def test_a_program_of_pytorch(tmp_path: Path) -> None:
+    import torch
+
+    layers = [torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(512, 10)]
+    program = torch.export.export(torch.nn.Sequential(*layers), (torch.zeros(1, 3, 8, 8),))
+    torch.export.save(program, tmp_path / "m.pt2")
+    told = facts(tmp_path / "m.pt2")
+    assert told["format"] == "pt2"
+    assert told["multiplications"] == 8 * 64 * 27 + 512 * 10
+    assert told["inputs"] == ["input=float32[1,3,8,8]"]
+    assert "aten.convolution" in inspect_model(tmp_path / "m.pt2", [], as_json=False)
