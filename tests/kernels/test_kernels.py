@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,21 +100,8 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return make
 
 
-# Faults that are known, and what is wrong.
-FAULTS = {
-    ("softmax", "RVV"): "TVM's legalization of element types ends in an internal error",
-}
-
-
-def _cases() -> Iterator[Any]:
-    for name in CLASSES:
-        for machine in MACHINES:
-            fault = FAULTS.get((name, machine))
-            marks = [pytest.mark.xfail(reason=fault, strict=False)] if fault else []
-            yield pytest.param(name, machine, marks=marks, id=f"{name}-{machine}")
-
-
-@pytest.mark.parametrize(("name", "machine"), list(_cases()))
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("name", CLASSES)
 def test_kernel(name: str, machine: str, sample: Any, tmp_path: Path) -> None:
     described = MACHINES[machine]
     target = TargetSpec(described.triple, described.cpu, described.features)
