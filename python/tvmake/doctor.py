@@ -81,12 +81,19 @@ def _package(name: str, version: str | None = None) -> Finding:
     wanted = f"{name}=={version}" if version else name
     fix = f"{sys.executable} -m pip install '{wanted}'"
     try:
-        found = importlib.metadata.version(name)
+        found = _version(importlib.metadata.distribution(name))
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, "not installed", fix)
     if version and found != version:
         return Finding(name, f"{found}, but {version} is needed", fix)
     return Finding(name, found)
+
+
+def _version(distribution: importlib.metadata.Distribution) -> str:
+    """The version, from its line alone: parsing all metadata of the packages takes 0.08 s."""
+    metadata = distribution.read_text("METADATA") or ""
+    match = re.search(r"^Version: *(\S+)", metadata, re.MULTILINE)
+    return match[1] if match else distribution.version
 
 
 def _tool(name: str, commands: tuple[str, ...], fix: str) -> Finding:
