@@ -38,7 +38,7 @@ WRONG = {
     ),
     "executor": (
         "tvmake_add_model(net MODEL dense.onnx EXECUTOR graf)",
-        ["EXECUTOR is 'graf'", "expected: auto, graph or vm", "fix: EXECUTOR graph"],
+        ["EXECUTOR is 'graf'", "expected: auto or graph or vm", "fix: EXECUTOR graph"],
     ),
     "library": (
         "tvmake_add_model(net MODEL dense.onnx LIBRARY MODULE)",

@@ -16,7 +16,7 @@ tvmake_add_model(one MODEL one.onnx VERIFY RTOL 1e-4 ATOL 1e-6)
 tvmake_add_model(two MODEL two.onnx)
 tvmake_add_model(alone MODEL alone.onnx VERIFY)
 tvmake_add_model(open MODEL open.onnx INPUTS x=float32[3,8] OUTPUTS hidden LIBRARY SHARED
-  WEIGHTS FILE OPTIMIZE PRECISE NAMESPACE my::net CPU x86-64-v3 FEATURES -fma)
+  WEIGHTS FILE OPTIMIZE PRECISE EXECUTOR graph NAMESPACE my::net CPU x86-64-v3 FEATURES -fma)
 tvmake_add_model(file MODEL two.onnx WEIGHTS FILE)
 tvmake_add_model(shared MODEL one.onnx LIBRARY SHARED RUNTIME SHARED)
 tvmake_add_model(external MODEL one.onnx RUNTIME EXTERNAL)
