@@ -9,6 +9,7 @@ from typing import Any
 import tvm
 from tvm import tirx
 
+from tvmake.emit.stack import keep_scratch_on_stack
 from tvmake.kernels import vector_math
 
 _PIPELINE = "tvmake"
@@ -67,7 +68,9 @@ def _pipeline() -> tuple[Any, Any, Any]:
     passes, finish_host, finish_device = tvm.tirx.get_tir_pipeline("s_tir")
     return (
         passes,
-        lambda: tvm.ir.transform.Sequential([finish_host(), _link_called()]),
+        lambda: tvm.ir.transform.Sequential(
+            [keep_scratch_on_stack(), finish_host(), _link_called()]
+        ),
         finish_device,
     )
 
