@@ -13,6 +13,7 @@ import tvm
 from tvm import tirx
 
 _MOST_BYTES = 16 << 10  # of a thread's stack, the smallest of which has 128 KiB (musl's)
+_KEPT = {"disable_lower_builtin": tirx.IntImm("bool", 1)}
 
 
 def keep_scratch_on_stack() -> Any:
@@ -29,7 +30,7 @@ def _kept(statement: Any) -> Any:
     """The statement with its small allocations marked; itself where it has none."""
     match statement:
         case tirx.AllocBuffer() if _is_small(statement.buffer):
-            return tirx.AllocBuffer(statement.buffer, {"disable_lower_builtin": tirx.IntImm("bool", 1)})
+            return tirx.AllocBuffer(statement.buffer, _KEPT)
         case tirx.SeqStmt():
             parts = list(statement.seq)
         case tirx.IfThenElse():
@@ -63,8 +64,8 @@ def _kept(statement: Any) -> Any:
 
 
 def _is_small(buffer: Any) -> bool:
-    extents = [getattr(extent, "value", None) for extent in buffer.shape]
-    if None in extents:
+    if not all(isinstance(extent, tirx.IntImm) for extent in buffer.shape):
         return False
     dtype = tvm.DataType(buffer.dtype)
-    return 0 < math.prod(extents) * dtype.bits * dtype.lanes // 8 <= _MOST_BYTES
+    elements = math.prod(int(extent) for extent in buffer.shape)
+    return 0 < elements * dtype.bits * dtype.lanes // 8 <= _MOST_BYTES
