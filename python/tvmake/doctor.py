@@ -15,7 +15,7 @@ from tvmake.toolchains import toolchain_needs
 
 # What the runtime's sources and the compiler must agree on.
 _PINNED = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
-_PACKAGES = ("onnx", "numpy", "jinja2", "typer", "rich", "pyelftools", "onnxruntime")
+_PACKAGES = ("onnx", "numpy", "filelock", "jinja2", "typer", "rich", "pyelftools", "onnxruntime")
 _MINIMUM_CMAKE = (3, 25)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
+from elftools.elf.elffile import ELFFile
 from onnx import TensorProto
 
 from python.arena_runner import run
@@ -21,6 +23,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tvmake.compiler import CompiledModel
+
+
+def defined_functions(path: Path) -> set[str]:
+    """The functions that an object defines for others."""
+    with path.open("rb") as file:
+        symbols = list(ELFFile(file).get_section_by_name(".symtab").iter_symbols())
+    kinds = [(symbol.name, symbol["st_info"]) for symbol in symbols]
+    return {
+        name for name, info in kinds if dict(info) == {"bind": "STB_GLOBAL", "type": "STT_FUNC"}
+    }
 
 
 def check(path: Path, inputs: dict[str, np.ndarray], *entries: str, rtol: float = 2e-6) -> None:
@@ -176,13 +188,26 @@ def test_a_changed_weight_recompiles_no_kernel(
 def test_a_damaged_cache_entry_is_compiled_again(tmp_path: Path) -> None:
     model = compile_model(spec(small_cnn(tmp_path / "m.onnx")))
     emit(model, tmp_path / "out", tmp_path / "cache")
-    good = (tmp_path / "out" / "kernels.o").read_bytes()
     (entry,) = (tmp_path / "cache" / "kernels").glob("*.o")
-    for damage in (b"", good[:-1], good[:-1] + bytes([good[-1] ^ 1])):
+    good = [(tmp_path / "out" / "kernels.o").read_bytes(), entry.read_bytes()]
+    for damage in (b"", good[1][:-1], good[1][:-1] + bytes([good[1][-1] ^ 1])):
         entry.write_bytes(damage)
         emit(model, tmp_path / "out", tmp_path / "cache")
-        assert (tmp_path / "out" / "kernels.o").read_bytes() == good
-        assert entry.read_bytes() == good
+        assert [(tmp_path / "out" / "kernels.o").read_bytes(), entry.read_bytes()] == good
+
+
+def test_models_of_the_same_kernels_share_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = small_cnn(tmp_path / "m.onnx")
+    symbols = []
+    for name in ("first", "second"):
+        model = compile_model(dataclasses.replace(spec(path), name=name))
+        emit(model, tmp_path / name, tmp_path / "cache")
+        symbols.append(defined_functions(tmp_path / name / "kernels.o"))
+        monkeypatch.setattr("tvm.tirx.build", lambda *_, **__: pytest.fail("compiled twice"))
+    first, second = symbols
+    assert first != second == {name.replace("_first_", "_second_") for name in first}
 
 
 def test_an_unchanged_artifact_keeps_its_time(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING
 import tvm
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
+from filelock import FileLock
 
 from tvmake.emit import files
 from tvmake.emit.codegen import compile_module
+from tvmake.emit.elf import rename_symbols
 from tvmake.errors import UnsupportedError
 from tvmake.kernels import vector_math
 
@@ -66,20 +67,24 @@ def write_kernels(
     """
     if not kernels:  # a model of views only; LLVM has nothing to compile, the build wants a file
         kernels = {"nothing": _empty_kernel()}
+    # Without the prefix, so that models of the same kernels share what is in the cache.
     module = tvm.IRModule(
-        {name: kernels[name].with_attr("global_symbol", prefix + name) for name in sorted(kernels)}
+        {name: kernels[name].with_attr("global_symbol", name) for name in sorted(kernels)}
     )
     cached = cache / f"{_key(module, target)}.o"
-    if not _is_intact(cached):
-        _compile(module, target, cached)
-    with files.replacing(path) as file, cached.open("rb") as source:
-        shutil.copyfileobj(source, file)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    # Models that a build compiles at the same time may have the same kernels: one makes them.
+    with FileLock(cached.with_suffix(".lock")):
+        if not _is_intact(cached):
+            _compile(module, target, cached)
     symbols = {name: f"{SYMBOL_PREFIX}{prefix}{name}" for name in sorted(kernels)}
+    renamed = {f"{SYMBOL_PREFIX}{name}": symbol for name, symbol in symbols.items()}
+    with files.replacing(path) as file:
+        file.write(rename_symbols(cached.read_bytes(), renamed))
     return KernelObject(symbols, _backend_symbols(path))
 
 
 def _compile(module: tvm.IRModule, target: Target, destination: Path) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
     code = compile_module(module, target.tvm_target())
     with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
         scratch = Path(folder) / "kernels.o"
