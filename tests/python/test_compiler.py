@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 from onnx import TensorProto
 
 from python.arena_runner import run
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 def defined_functions(path: Path) -> set[str]:
     """The functions that an object defines for others."""
     with path.open("rb") as file:
-        symbols = list(ELFFile(file).get_section_by_name(".symtab").iter_symbols())
-    kinds = [(symbol.name, symbol["st_info"]) for symbol in symbols]
+        tables = [s for s in ELFFile(file).iter_sections() if isinstance(s, SymbolTableSection)]
+        kinds = [(symbol.name, symbol["st_info"]) for s in tables for symbol in s.iter_symbols()]
     return {
         name for name, info in kinds if dict(info) == {"bind": "STB_GLOBAL", "type": "STT_FUNC"}
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
+from typing import Literal
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
@@ -21,7 +22,7 @@ def rename_symbols(data: bytes, names: Mapping[str, str]) -> bytes:
     """
     elf = ELFFile(BytesIO(data))
     edited = bytearray(data)
-    order = "little" if elf.little_endian else "big"
+    order: Literal["little", "big"] = "little" if elf.little_endian else "big"
     word = elf.structs.Elf_word("").sizeof()
     for symbols in elf.iter_sections():
         if not isinstance(symbols, SymbolTableSection):
