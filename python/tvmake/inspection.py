@@ -79,7 +79,7 @@ def _imported_facts(path: Path, inputs: Sequence[InputSpec]) -> dict[str, Any]:
         "weight_bytes": sum(value.nbytes for value in graph.values),
         "activation_bytes": model.plan.arena_bytes,
         "operators": [
-            {"name": name, "count": count, "unsupported_nodes": []}
+            {"name": name, "count": count, "unsupported_nodes": [], "advice": ""}
             for name, count in sorted(counts.items())
         ],
     }
@@ -122,13 +122,18 @@ def _with_shapes(model: ModelProto, inputs: Sequence[InputSpec], path: Path) -> 
 def _operators(model: ModelProto) -> list[dict[str, Any]]:
     from tvmake.frontend import onnx_file
     from tvmake.frontend.converters import qualified_name
-    from tvmake.frontend.onnx_import import unsupported_operators
+    from tvmake.frontend.onnx_import import advice, unsupported_operators
 
     unsupported = unsupported_operators(model)
     nodes = onnx_file.walk_nodes(model.graph)
     counts = Counter(qualified_name(node.domain, node.op_type) for node in nodes)
     return [
-        {"name": name, "count": count, "unsupported_nodes": unsupported.get(name, [])}
+        {
+            "name": name,
+            "count": count,
+            "unsupported_nodes": unsupported.get(name, []),
+            "advice": advice(name, model) if name in unsupported else "",
+        }
         for name, count in sorted(counts.items())
     ]
 
@@ -140,7 +145,7 @@ def _as_text(facts: dict[str, Any]) -> str:
     table.add_column("supported")
     for operator in facts["operators"]:
         nodes = operator["unsupported_nodes"]
-        verdict = f"no: {', '.join(nodes)}" if nodes else "yes"
+        verdict = f"no: {', '.join(nodes)}\n{operator['advice']}" if nodes else "yes"
         table.add_row(operator["name"], str(operator["count"]), verdict)
     text = io.StringIO()
     console = Console(file=text, width=100, highlight=False)

@@ -84,6 +84,8 @@ def test_all_unsupported_operators_at_once(tmp_path: Path) -> None:
     text = str(error.value)
     assert "com.example.Frobnicate (nodes first, second)" in text
     assert "StringNormalizer (node node_d)" in text
+    assert "com.example.Frobnicate: give the model a function of ONNX operators" in text
+    assert "StringNormalizer: prepare text in the program" in text
     assert "Relu" not in text
 
 

@@ -28,6 +28,7 @@ from .onnx_bind import bind_inputs
 from .onnx_branches import inline_branches
 from .onnx_elements import STORED, interface_types, store_elements
 from .onnx_zipmap import drop_zip_maps
+from .unsupported import onnx_advice, unsupported_error
 
 _HANDLED_BY_THE_IMPORTER = {"Constant", "If"}
 
@@ -83,6 +84,15 @@ def unsupported_operators(model: ModelProto) -> dict[str, list[str]]:
         if not known and (node.domain, node.op_type) not in local_functions:
             found.setdefault(operator, []).append(node_name(node))
     return found
+
+
+def advice(operator: str, model: ModelProto) -> str:
+    """What to do about an operator of the model that cannot be compiled."""
+    return onnx_advice(operator, _opset(operator, onnx_file.opsets(model)))
+
+
+def _opset(operator: str, opsets: dict[str, int]) -> int:
+    return opsets.get(operator.rpartition(".")[0], 0)
 
 
 @functools.cache
@@ -167,15 +177,9 @@ def _check_operators(graph: FlatGraph, path: Path) -> None:
         if operator not in _known_operators():
             unsupported.setdefault(operator, []).append(node_name(node))
     if unsupported:
-        listing = "; ".join(
-            f"{operator} (node{'s' if len(names) > 1 else ''} {', '.join(names)})"
-            for operator, names in sorted(unsupported.items())
-        )
-        raise UnsupportedError(
-            f"the model uses operators that tvmake does not support: {listing}",
-            where=str(path),
-            fix="replace them in the model, or export it with another opset",
-        )
+        advices = {name: onnx_advice(name, _opset(name, graph.opsets)) for name in unsupported}
+        where = f"{path}, opset {_opset('', graph.opsets)}"
+        raise unsupported_error(unsupported, where, advices)
 
 
 def _check_values(graph: FlatGraph, path: Path) -> None:

@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tvm
 from torch import fx
@@ -22,9 +22,9 @@ from .imported import ImportedModel, SourceNode, variable_name
 from .naming import rename_results
 from .pt2_program import Program
 from .torch_ops import CONVERTERS
+from .unsupported import unsupported_error
 
-if TYPE_CHECKING:
-    pass
+_ADVICE = "replace it in the model, or export it to ONNX with torch.onnx.export()"
 
 
 def import_pt2(spec: ModelSpec) -> ImportedModel:
@@ -162,15 +162,7 @@ def _to_relax(
 ) -> tuple[tvm.IRModule, tuple[SourceNode, ...]]:
     unsupported = unsupported_operators(program)
     if unsupported:
-        listing = "; ".join(
-            f"{operator} (node{'s' if len(names) > 1 else ''} {', '.join(names)})"
-            for operator, names in sorted(unsupported.items())
-        )
-        raise UnsupportedError(
-            f"the model uses operators that tvmake does not support: {listing}",
-            where=str(path),
-            fix="replace them in the model, or export it to ONNX with torch.onnx.export()",
-        )
+        raise unsupported_error(unsupported, str(path), dict.fromkeys(unsupported, _ADVICE))
     importer = _Importer(outputs)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -183,7 +175,7 @@ def _to_relax(
         raise UnsupportedError(
             f"operator {operator_name(node)} cannot be imported: {_last_line(error)}",
             where=f"{path}, node '{node_name(node)}'",
-            fix="replace it in the model, or export it to ONNX with torch.onnx.export()",
+            fix=_ADVICE,
         ) from error
     names = [
         (importer.results[node], variable_name(index)) for index, node in enumerate(_calls(program))
