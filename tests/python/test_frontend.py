@@ -89,6 +89,20 @@ def test_all_unsupported_operators_at_once(tmp_path: Path) -> None:
     assert "Relu" not in text
 
 
+@pytest.mark.parametrize(
+    ("operator", "message"),
+    [
+        ("Convolve", "ONNX has no operator Convolve"),
+        ("GridSample", "operator GridSample is not in opset 12"),
+    ],
+)
+def test_operators_that_the_opset_lacks(tmp_path: Path, operator: str, message: str) -> None:
+    nodes = [node(operator, "x", "y")]
+    path = save(tmp_path / "m.onnx", nodes, {"x": (2,)}, ["y"], opset=12)
+    with pytest.raises(ModelError, match=message):
+        import_model(spec(path))
+
+
 def test_dynamic_shape_without_inputs(tmp_path: Path) -> None:
     nodes = [node("MatMul", "x w", "y")]
     shape = ("batch", 4)

@@ -75,10 +75,33 @@ def read(path: Path) -> tuple[ModelProto, tuple[str, ...]]:
     try:
         onnx.checker.check_model(onnx_external.without_large(model))
     except onnx.checker.ValidationError as error:
-        raise ModelError(f"the model breaks the ONNX rules: {error}", where=str(path)) from error
+        raise _broken_rule(str(error), model, path) from error
     for tensor in unknown:
         tensor.ClearField("shape")
     return model, (str(path), *external)
+
+
+def _broken_rule(error: str, model: ModelProto, path: Path) -> ModelError:
+    unknown = re.search(r"No Op registered for (\S+) with domain_version of (\d+)", error)
+    if not unknown:
+        return ModelError(f"the model breaks the ONNX rules: {error}", where=str(path))
+    operator, version = unknown.groups()
+    users = [node for node in walk_nodes(model.graph) if node.op_type == operator]
+    domain = users[0].domain if users else ""
+    known = {schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == domain}
+    if operator in known:
+        return ModelError(
+            f"operator {operator} is not in opset {version}, which the model says it uses",
+            where=str(path),
+            fix="export the model with an opset that has it",
+        )
+    close = nearest(operator, known)
+    return ModelError(
+        f"ONNX has no operator {operator}",
+        where=str(path),
+        expected=close and f"an operator of opset {version}; the nearest is {close}",
+        fix="if it is an operator of your own, give it a domain and a function of ONNX operators",
+    )
 
 
 def _name_domains(model: ModelProto) -> None:
