@@ -1,0 +1,31 @@
+"""PyTorch and TFLite models through CMake: compiled, linked, and verified against their engines."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from cmake_support.project import Project
+from python import tflite_models, torch_models
+
+BODY = """
+tvmake_add_model(residual MODEL residual.pt2 VERIFY)
+tvmake_add_model(image MODEL image.tflite VERIFY)
+tvmake_add_model(whole MODEL whole.tflite WEIGHTS FILE VERIFY ATOL 1)
+"""
+
+
+def _pt2(path: Path) -> None:
+    model = torch_models.seeded(torch_models.ResidualCnn())
+    torch.export.save(torch.export.export(model, (torch.zeros(1, 3, 16, 16),)), path)
+
+
+def test_models_of_other_formats_are_verified(project: Project) -> None:
+    _pt2(project.folder / "residual.pt2")
+    tflite_models.float_model(project.folder / "image.tflite")
+    tflite_models.integer_model(project.folder / "whole.tflite")
+    project.make(BODY)
+    tests = project.run("ctest", "--test-dir", project.build_folder, "--output-on-failure").check()
+    assert re.search(r"100% tests passed.* out of 3", tests)
