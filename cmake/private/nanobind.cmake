@@ -95,6 +95,16 @@ function(_tvmake_name_module target)
   endif()
 endfunction()
 
+# nanobind prints its fatal errors without including <cstdio>. Python.h includes it only where there is no
+# stable ABI, and libc++ nowhere by the way; so the library and the module get it by force.
+function(_tvmake_include_stdio target)
+  get_target_property(libraries ${target} LINK_LIBRARIES)
+  list(FILTER libraries INCLUDE REGEX "^nanobind-")
+  foreach(library IN LISTS libraries)
+    target_compile_options(${library} PUBLIC "SHELL:-include cstdio")
+  endforeach()
+endfunction()
+
 # A module exports the function that Python calls to load it, and nothing else.
 function(_tvmake_limit_module_exports target folder)
   if(APPLE)
