@@ -49,15 +49,20 @@ endfunction()
 function(_tvmake_build_runtime target linkage)
   _tvmake_root(root)
   _tvmake_sources(source)
-  set(system_sources "")
-  set(own_sources "")
+  foreach(list IN ITEMS sources system_sources extra_sources extra_system_sources)
+    set(${list} "")
+  endforeach()
   foreach(component IN LISTS ARGN)
     _tvmake_component(part ${component} ${linkage})
     list(TRANSFORM part_FFI PREPEND "${source_FFI}/")
-    list(TRANSFORM part_TVM PREPEND "${source_TVM}/")
     list(TRANSFORM part_OWN PREPEND "${root}/cpp/")
-    list(APPEND system_sources ${part_FFI} ${part_TVM})
-    list(APPEND own_sources ${part_OWN})
+    list(TRANSFORM part_EXTRA_FFI PREPEND "${source_FFI}/")
+    list(TRANSFORM part_EXTRA_TVM PREPEND "${source_TVM}/")
+    list(TRANSFORM part_EXTRA_OWN PREPEND "${root}/cpp/")
+    list(APPEND sources ${part_OWN})
+    list(APPEND system_sources ${part_FFI})
+    list(APPEND extra_sources ${part_EXTRA_OWN})
+    list(APPEND extra_system_sources ${part_EXTRA_FFI} ${part_EXTRA_TVM})
   endforeach()
   _tvmake_runtime_headers(headers "${source_INCLUDES}" "${source_FFI}" "${source_TVM}")
   _tvmake_byte_order_definition(byte_order)
@@ -81,8 +86,10 @@ function(_tvmake_build_runtime target linkage)
     ${target}
     TYPE ${type}
     OUTPUT_NAME tvm_runtime
+    SOURCES ${sources}
     SYSTEM_SOURCES ${system_sources}
-    SOURCES ${own_sources}
+    EXTRA_SOURCES ${extra_sources}
+    EXTRA_SYSTEM_SOURCES ${extra_system_sources}
     FILES ${headers} "${root}/cmake/private/runtime_exports.map"
     INCLUDES "${root}/cpp/include" "${root}/cpp/src"
     SYSTEM_INCLUDES "${root}/cpp/compat" ${source_INCLUDES}

@@ -1,33 +1,35 @@
 # What the runtime is cut into: one block per component. A later component (vm, rpc) is one more block.
 #
 # _tvmake_component(<prefix> <component> <linkage>) sets in the caller:
-#   <prefix>_FFI       sources of tvm-ffi, below its src/ffi
-#   <prefix>_TVM       sources of TVM, below its src/runtime
-#   <prefix>_OWN       sources of tvmake, below cpp
-#   <prefix>_REQUIRES  components that it needs
+#   <prefix>_FFI        sources of tvm-ffi, below its src/ffi
+#   <prefix>_OWN        sources of tvmake, below cpp
+#   <prefix>_EXTRA_FFI, <prefix>_EXTRA_OWN
+#                       likewise, for the generic face: programs that use the C interface only do not link them
+#   <prefix>_EXTRA_TVM  sources of TVM, below its src/runtime, for the generic face
+#   <prefix>_REQUIRES   components that it needs
 
 function(_tvmake_components out)
   set(${out} core PARENT_SCOPE)
 endfunction()
 
 function(_tvmake_component prefix component linkage)
-  set(ffi "")
-  set(tvm "")
-  set(own "")
-  set(requires "")
+  foreach(
+    name
+    IN
+    ITEMS ffi own extra_ffi extra_tvm extra_own requires
+  )
+    set(${name} "")
+  endforeach()
   if(component STREQUAL "core")
     # Module loading and the registry, for the generic face; the executor. TVM's thread_pool.cc and
     # threading_backend.cc are left out: src/backend.cc takes their place.
+    set(ffi backtrace.cc error.cc function.cc object.cc)
     set(
-      ffi
-      backtrace.cc
+      extra_ffi
       container.cc
       custom_allocator.cc
       dtype.cc
-      error.cc
-      function.cc
       init_once.cc
-      object.cc
       tensor.cc
       extra/env_c_api.cc
       extra/env_context.cc
@@ -36,7 +38,7 @@ function(_tvmake_component prefix component linkage)
       extra/library_module_system_lib.cc
       extra/module.cc
     )
-    set(tvm cpu_device_api.cc device_api.cc workspace_pool.cc)
+    set(extra_tvm cpu_device_api.cc device_api.cc workspace_pool.cc)
     set(
       own
       src/backend.cc
@@ -49,7 +51,6 @@ function(_tvmake_component prefix component linkage)
       src/executor_impl.cc
       src/file.cc
       src/graph.cc
-      src/graph_executor_module.cc
       src/graph_json.cc
       src/json.cc
       src/tensor_check.cc
@@ -57,16 +58,22 @@ function(_tvmake_component prefix component linkage)
       src/weights.cc
       src/workspace.cc
     )
+    set(extra_own src/graph_executor_module.cc)
     if(linkage STREQUAL "SHARED")
-      list(APPEND own src/env_symbols.cc) # for modules that others compiled
+      list(APPEND extra_own src/env_symbols.cc) # for modules that others compiled
     endif()
   endif()
   if(linkage STREQUAL "EXTERNAL")
     # The process has a tvm-ffi, with a registry of its own, where TVM may be registered already.
     set(ffi "")
-    set(tvm "")
+    set(extra_ffi "")
+    set(extra_tvm "")
   endif()
-  foreach(name IN ITEMS ffi tvm own requires)
+  foreach(
+    name
+    IN
+    ITEMS ffi own extra_ffi extra_tvm extra_own requires
+  )
     string(TOUPPER ${name} upper)
     set(${prefix}_${upper} "${${name}}" PARENT_SCOPE)
   endforeach()

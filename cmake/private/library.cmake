@@ -3,6 +3,7 @@
 #
 # _tvmake_library(<target> TYPE STATIC|SHARED OUTPUT_NAME <name> …) with these lists:
 #   SOURCES, SYSTEM_SOURCES            tvmake's, and those of others
+#   EXTRA_SOURCES, EXTRA_SYSTEM_SOURCES  likewise, that not every program links
 #   FILES                              further files that count: headers, scripts
 #   INCLUDES, SYSTEM_INCLUDES, DEFINITIONS, OPTIONS, LINK_OPTIONS, LIBRARIES
 #   PREFIX_MAP                         options that do not count: they only hide paths
@@ -22,7 +23,7 @@ function(_tvmake_library target)
     ARG
     ""
     "TYPE;OUTPUT_NAME"
-    "SYSTEM_SOURCES;SOURCES;INCLUDES;SYSTEM_INCLUDES;DEFINITIONS;OPTIONS;LINK_OPTIONS;LIBRARIES;PREFIX_MAP;FILES;INTERFACE_INCLUDES;INTERFACE_DEFINITIONS;INTERFACE_LIBRARIES"
+    "SYSTEM_SOURCES;SOURCES;EXTRA_SYSTEM_SOURCES;EXTRA_SOURCES;INCLUDES;SYSTEM_INCLUDES;DEFINITIONS;OPTIONS;LINK_OPTIONS;LIBRARIES;PREFIX_MAP;FILES;INTERFACE_INCLUDES;INTERFACE_DEFINITIONS;INTERFACE_LIBRARIES"
   )
   _tvmake_library_identity(
     identity
@@ -33,7 +34,8 @@ function(_tvmake_library target)
     "${ARG_LINK_OPTIONS}"
     "${ARG_LIBRARIES}"
   )
-  set(inputs ${ARG_SYSTEM_SOURCES} ${ARG_SOURCES} ${ARG_FILES})
+  set(own_inputs ${ARG_SOURCES} ${ARG_EXTRA_SOURCES} ${ARG_FILES})
+  set(inputs ${ARG_SYSTEM_SOURCES} ${ARG_EXTRA_SYSTEM_SOURCES} ${own_inputs})
   _tvmake_hash_files(content hashes ${inputs})
   string(APPEND identity "${content}")
   string(SHA256 key "${identity}")
@@ -46,7 +48,7 @@ function(_tvmake_library target)
   _tvmake_cache_dir(cache)
   set(entry "${cache}/lib/${key}")
   _tvmake_choose_source(source "${key}" "${entry}" "${folder}/cached/${file}" ${target})
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${ARG_SOURCES} ${ARG_FILES})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${own_inputs})
   if(source STREQUAL "cached")
     add_library(${target} ${ARG_TYPE} IMPORTED GLOBAL)
     set_target_properties(
@@ -60,7 +62,9 @@ function(_tvmake_library target)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${folder}/cached/${file}")
   else()
     # tvmake's own objects come first: where both it and TVM define a function, an archive's first wins.
-    add_library(${target} ${ARG_TYPE} ${ARG_SOURCES} ${ARG_SYSTEM_SOURCES})
+    _tvmake_unite(own_units "${folder}" SOURCES EXTRA_SOURCES)
+    _tvmake_unite(system_units "${folder}" SYSTEM_SOURCES EXTRA_SYSTEM_SOURCES)
+    add_library(${target} ${ARG_TYPE} ${own_units} ${system_units})
     _tvmake_compile_library(${target})
     set_target_properties(
       ${target}
@@ -93,14 +97,36 @@ function(_tvmake_library target)
   target_link_libraries(${target} INTERFACE ${ARG_INTERFACE_LIBRARIES})
 endfunction()
 
-# The compile settings of a library that is built here. Reads the caller's ARG_*. Overwrites instead of
-# appending, so that the surrounding directory's options stay out.
+# Set <out> to one translation unit for each of the lists, read from the caller's ARG_*. It compiles in half
+# the time, as nearly all of that goes into headers and templates that the sources share. An archive gives a
+# program whole units, hence the lists of what not every program links.
+function(_tvmake_unite out folder)
+  set(units "")
+  foreach(list IN LISTS ARGN)
+    set(text "")
+    foreach(source IN LISTS ARG_${list})
+      string(APPEND text "#include \"${source}\"\n")
+    endforeach()
+    if(text)
+      string(TOLOWER "${list}" name)
+      set(unit "${folder}/${name}.cc")
+      _tvmake_write_if_changed("${unit}" "${text}")
+      list(APPEND units "${unit}")
+    endif()
+  endforeach()
+  set(${out} "${units}" PARENT_SCOPE)
+endfunction()
+
+# The compile settings of a library that is built here. Reads the caller's ARG_* and units. Overwrites
+# instead of appending, so that the surrounding directory's options stay out.
 macro(_tvmake_compile_library target)
   # Not ours, so without warnings; and nearly all of it is registration, which runs once: made small.
-  set_source_files_properties(
-    ${ARG_SYSTEM_SOURCES}
-    PROPERTIES COMPILE_OPTIONS "-w;-Os;-fvisibility=hidden"
-  )
+  if(system_units)
+    set_source_files_properties(
+      ${system_units}
+      PROPERTIES COMPILE_OPTIONS "-w;-Os;-fvisibility=hidden"
+    )
+  endif()
   set_target_properties(
     ${target}
     PROPERTIES
@@ -153,7 +179,7 @@ function(
       "flags ${flags}"
       "definitions ${definitions}"
       "options ${options}"
-      "system -Os -fvisibility=hidden"
+      "units, system -Os -fvisibility=hidden"
       "link ${CMAKE_SHARED_LINKER_FLAGS} ${link_options} ${libraries}"
   )
     string(APPEND identity "${line}\n")

@@ -12,6 +12,9 @@
 
 namespace tvmake {
 
+// Of copies that kernels read: as much as they may ask for, a cache line.
+inline constexpr size_t kCopyAlignment = 64;
+
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;

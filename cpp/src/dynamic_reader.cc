@@ -11,7 +11,7 @@ namespace tvmake {
 namespace {
 
 template <typename... Parts>
-[[noreturn]] void Fail(const Parts&... parts) {
+[[noreturn]] void FailDynamic(const Parts&... parts) {
   throw Error(ErrorKind::kGraph,
               Cat("graph JSON is inconsistent: tvmake.dynamic: ", parts..., "; rebuild the model"));
 }
@@ -19,7 +19,7 @@ template <typename... Parts>
 // An index out of a file, checked.
 size_t Index(int64_t value, size_t size, const char* what) {
   if (value < 0 || static_cast<uint64_t>(value) >= size) {
-    Fail(what, " ", value, " does not exist, there are ", size);
+    FailDynamic(what, " ", value, " does not exist, there are ", size);
   }
   return static_cast<size_t>(value);
 }
@@ -76,7 +76,7 @@ void DynamicReader::ReadCalls() {
     const size_t entry = Index(row[1], graph_.tensors.size(), "tensor");
     const GraphTensor& tensor = graph_.tensors[entry];
     if (tensor.bytes != 1 || tensor.dtype.bits != 8 || (row[2] != 0 && row[2] != 1)) {
-      Fail("the guard of node ", row[0], " is no bool");
+      FailDynamic("the guard of node ", row[0], " is no bool");
     }
     CallOf(row[0]).guards.push_back({static_cast<int32_t>(entry), row[2] == 1});
   }
@@ -84,13 +84,14 @@ void DynamicReader::ReadCalls() {
 
 DynamicCall& DynamicReader::CallOf(int64_t node) {
   const int32_t call = call_of_node_[Index(node, call_of_node_.size(), "node")];
-  if (call < 0) Fail("node ", node, " is no call");
+  if (call < 0) FailDynamic("node ", node, " is no call");
   return dynamic_.calls[static_cast<size_t>(call)];
 }
 
 void DynamicReader::ReadSymbols() {
   for (const JsonSymbol& symbol : json_.symbols) {
-    if (symbol.max < kUnbounded) Fail("the bound of ", Quoted(symbol.name), " is ", symbol.max);
+    if (symbol.max < kUnbounded)
+      FailDynamic("the bound of ", Quoted(symbol.name), " is ", symbol.max);
     dynamic_.symbols.push_back({symbol.name, symbol.max});
   }
   stage_of_symbol_.resize(dynamic_.symbols.size());
@@ -98,7 +99,7 @@ void DynamicReader::ReadSymbols() {
     DynamicCall& call = CallOf(row[0]);
     const size_t symbol = Index(row[1], dynamic_.symbols.size(), "symbol");
     if (call.source < 0 || stage_of_symbol_[symbol] != 0) {
-      Fail("node ", row[0], " cannot bind symbol ", row[1]);
+      FailDynamic("node ", row[0], " cannot bind symbol ", row[1]);
     }
     stage_of_symbol_[symbol] = call.stage;
     call.symbols.push_back(static_cast<int32_t>(symbol));
@@ -107,7 +108,8 @@ void DynamicReader::ReadSymbols() {
     if (call.source < 0) continue;
     const GraphTensor& source = graph_.tensors[static_cast<size_t>(call.source)];
     if (source.bytes < call.symbols.size() * sizeof(int64_t)) {
-      Fail("a tensor of ", source.bytes, " bytes cannot bind ", call.symbols.size(), " symbols");
+      FailDynamic("a tensor of ", source.bytes, " bytes cannot bind ", call.symbols.size(),
+                  " symbols");
     }
   }
 }
@@ -140,7 +142,7 @@ void DynamicReader::ReadDims() {
     const GraphTensor& tensor = graph_.tensors[entry];
     const size_t axis = Index(row[1], static_cast<size_t>(tensor.ndim), "axis");
     const size_t step = Index(row[2], dynamic_.steps.size(), "step");
-    if (tensor.byte_offset == kWeight) Fail("tensor ", row[0], " is a weight");
+    if (tensor.byte_offset == kWeight) FailDynamic("tensor ", row[0], " is a weight");
     const uint32_t stage = dynamic_.steps[step].stage;
     const auto index = static_cast<uint32_t>(tensor.shape_begin + axis);
     dynamic_.dims.push_back({index, static_cast<int32_t>(step), stage});
@@ -159,7 +161,7 @@ void DynamicReader::ReadDims() {
     for (size_t k = tensor.shape_begin; k < tensor.shape_begin + static_cast<size_t>(tensor.ndim);
          ++k) {
       if (json_.dims[k] == kUnbounded && !has_step[k]) {
-        Fail("tensor ", i, " has an extent of ", kUnbounded);
+        FailDynamic("tensor ", i, " has an extent of ", kUnbounded);
       }
     }
   }
@@ -174,7 +176,7 @@ void DynamicReader::CheckInputs() const {
                        dim.index < tensor.shape_begin + static_cast<uint32_t>(tensor.ndim);
       const Step& step = dynamic_.steps[static_cast<size_t>(dim.step)];
       if (own && (step.code != Step::kSymbol || step.stage != 0)) {
-        Fail("a dimension of input ", Quoted(input.name), " is no symbol");
+        FailDynamic("a dimension of input ", Quoted(input.name), " is no symbol");
       }
     }
   }
@@ -190,7 +192,7 @@ void DynamicReader::ReadScalars() {
     while (next[index] < call.num_args && graph_.args[call.args_begin + next[index]] != kScalar) {
       ++next[index];
     }
-    if (next[index] == call.num_args) Fail("node ", row[0], " takes no number");
+    if (next[index] == call.num_args) FailDynamic("node ", row[0], " takes no number");
     dynamic_.scalars.push_back(
         {call.args_begin + next[index]++, static_cast<int32_t>(step), dynamic_.steps[step].stage});
   }
@@ -202,7 +204,7 @@ void DynamicReader::ReadPools() {
   for (size_t i = 0; i < graph_.tensors.size(); ++i) {
     const GraphTensor& tensor = graph_.tensors[i];
     if (tensor.byte_offset != kPooled || tensor.root != static_cast<int32_t>(i)) continue;
-    if (!dynamic_.is_dynamic[i]) Fail("tensor ", i, " has no place in the arena");
+    if (!dynamic_.is_dynamic[i]) FailDynamic("tensor ", i, " has no place in the arena");
     const auto next = static_cast<int32_t>(pools.size());
     dynamic_.pool[i] = pools.emplace(json_.storage_ids[i], next).first->second;
   }
@@ -220,7 +222,8 @@ void DynamicReader::CheckCalls() const {
       const int32_t tensor = graph_.args[arg];
       const auto known = tensor == kScalar ? scalar_stage[arg]
                                            : dynamic_.tensor_stage[static_cast<size_t>(tensor)];
-      if (known > stage) Fail("call ", Quoted(call.name), " uses an extent that is not known yet");
+      if (known > stage)
+        FailDynamic("call ", Quoted(call.name), " uses an extent that is not known yet");
     }
     if (call.function == nullptr) stage = dynamic_.calls[i].stage;
   }

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "aligned_buffer.h"
 #include "dtype.h"
 #include "text.h"
 
@@ -30,8 +31,6 @@ namespace ffi = tvm::ffi;
 
 // Its address identifies modules of this image: only those may be cast to our type.
 constexpr char kKind[] = "tvmake.GraphExecutor";
-
-constexpr size_t kCopyAlignment = 64;
 
 // The Python exception that users of tvm-ffi get to see.
 const char* FfiErrorKind(ErrorKind kind) {

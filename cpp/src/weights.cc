@@ -24,7 +24,6 @@ constexpr size_t kIdBytes = 32;
 constexpr size_t kAlignmentAt = 56;
 constexpr size_t kHeaderBytes = 64;
 constexpr size_t kRowBytes = 24;
-constexpr size_t kCopyAlignment = 64;
 
 std::string Hex(std::span<const std::byte> bytes) {
   std::string text;
