@@ -46,9 +46,15 @@ set(CMAKE_C_COMPILER "${TVMAKE_ZIG}" cc -target ${TVMAKE_ZIG_TARGET})
 set(CMAKE_CXX_COMPILER "${TVMAKE_ZIG}" c++ -target ${TVMAKE_ZIG_TARGET})
 set(CMAKE_AR "${TVMAKE_ZIG}" CACHE FILEPATH "Archiver")
 set(CMAKE_RANLIB "${TVMAKE_ZIG}" CACHE FILEPATH "Archive indexer")
+# The first program that is linked makes Zig compile a libc++, and the first one of a debug build another one,
+# some minutes in all. So CMake's own checks are optimised, which only a debug build is not.
+if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
+  set(CMAKE_TRY_COMPILE_CONFIGURATION Release)
+endif()
 foreach(_tvmake_language IN ITEMS C CXX)
   # Zig adds -g and the undefined-behaviour sanitizer unless told otherwise.
-  string(APPEND CMAKE_${_tvmake_language}_FLAGS_INIT " -g0 -fno-sanitize=undefined")
+  string(APPEND CMAKE_${_tvmake_language}_FLAGS_INIT " -O2 -g0 -fno-sanitize=undefined")
+  string(APPEND CMAKE_${_tvmake_language}_FLAGS_DEBUG_INIT " -O0")
   set(CMAKE_${_tvmake_language}_ARCHIVE_CREATE "<CMAKE_AR> ar qc <TARGET> <LINK_FLAGS> <OBJECTS>")
   set(CMAKE_${_tvmake_language}_ARCHIVE_APPEND "<CMAKE_AR> ar q <TARGET> <LINK_FLAGS> <OBJECTS>")
   set(CMAKE_${_tvmake_language}_ARCHIVE_FINISH "<CMAKE_RANLIB> ranlib <TARGET>")
