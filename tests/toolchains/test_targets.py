@@ -44,14 +44,14 @@ DEBIAN_12 = {
 }
 ZIG = {"GLIBC": "2.34"}  # libc++ is inside of the program
 
+# Of two toolchains that differ in the glibc alone, the one for 2.28: Zig compiles a libc++ for each
+# glibc. For the other see test_zig_takes_a_newer_glibc_unless_told().
 TARGETS = [
     Target("x86_64-linux-gnu", X86, DEBIAN_12),
     Target("aarch64-linux-gnu", ARM64, DEBIAN_12),
     Target("armv7l-linux-gnueabihf", ARM32, DEBIAN_12),
     Target("riscv64-linux-gnu", RISCV, DEBIAN_12),
-    Target("zig-x86_64-linux-gnu", X86, ZIG),
     Target("zig-x86_64-linux-gnu.2.28", X86, {"GLIBC": "2.28"}),
-    Target("zig-aarch64-linux-gnu", ARM64, ZIG),
     Target("zig-aarch64-linux-gnu.2.28", ARM64, {"GLIBC": "2.28"}),
     Target("zig-armv7l-linux-gnueabihf", ARM32, ZIG),
     Target("zig-riscv64-linux-gnu", RISCV, ZIG),
@@ -61,6 +61,14 @@ TARGETS = [
 PROGRAMS = ("digits_harness", "digits_verify", "digits_demo", "floats_verify")
 # Digits have no call of libm; where such a call takes its floats is a matter of the target's ABI.
 FLOATS = "\ntvmake_add_model(floats MODEL floats.onnx VERIFY)\n"
+# exp() is another function since glibc 2.29, without an error handler.
+EXPONENT = """
+#include <math.h>
+int main(int count, char** arguments) {
+  (void)arguments;
+  return exp(count) < 2.7;
+}
+"""
 MEGABYTE = 1e6
 STATIC_HARNESS = 1.5 * MEGABYTE
 
@@ -147,6 +155,34 @@ def check_static(project: Project) -> None:
     strip = "aarch64-linux-gnu-strip" if "AArch64" in header(harness) else "strip"
     run(strip, "-o", stripped, harness).check()
     assert stripped.stat().st_size <= STATIC_HARNESS
+
+
+def glibc_of_exponent(toolchain: str, parts: tuple[str, ...], folder: Path) -> list[int]:
+    """The version of glibc that a program in C needs for exp(); it is run, too."""
+    project = Project(folder)
+    project.write(
+        "add_executable(app main.c)\ntarget_link_libraries(app PRIVATE m)\n"
+        "add_test(NAME app COMMAND app)",
+        languages="C",
+    )
+    (folder / "main.c").write_text(EXPONENT, encoding="utf-8")
+    file = REPO / "toolchains" / f"{toolchain}.cmake"
+    project.configure(f"-DCMAKE_TOOLCHAIN_FILE={file}").check()
+    project.build().check()
+    project.run("ctest", "--test-dir", project.build_folder, "--output-on-failure").check()
+    program = project.build_folder / "app"
+    assert all(part in header(program) for part in parts)
+    return numbers(newest_versions(program)["GLIBC"])
+
+
+@pytest.mark.parametrize(
+    ("toolchain", "parts"), [("zig-x86_64-linux-gnu", X86), ("zig-aarch64-linux-gnu", ARM64)]
+)
+def test_zig_takes_a_newer_glibc_unless_told(
+    toolchain: str, parts: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert [2, 29] <= glibc_of_exponent(toolchain, parts, tmp_path / "new") <= numbers(ZIG["GLIBC"])
+    assert glibc_of_exponent(f"{toolchain}.2.28", parts, tmp_path / "old") <= [2, 28]
 
 
 def debian_sysroot(folder: Path, triple: str) -> Path:
