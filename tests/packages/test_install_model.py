@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from packages.support import (
     cmake,
     needed,
     own_python,
+    run,
 )
 
 # Model target and what tvmake_add_model() gets besides MODEL.
@@ -59,9 +61,20 @@ int main(void) {
 """
 
 
+@dataclass(frozen=True)
+class Installed:
+    """All variants in one prefix, which was then moved; build tree and model are gone.
+
+    Attributes:
+        refused: how the installation to a folder ended that cannot be made.
+    """
+
+    prefix: Path
+    refused: Result
+
+
 @pytest.fixture(scope="module")
-def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All variants in one prefix, which was then moved; build tree and model are gone."""
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     folder = tmp_path_factory.mktemp("models")
     source = folder / "source"
     source.mkdir()
@@ -79,13 +92,20 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
     (source / "CMakeLists.txt").write_text("\n".join(lines) + "\n")
     build = build_project(source, folder / "build", own_python())
+    (folder / "file").touch()
+    refused = run("cmake", "--install", build, "--prefix", folder / "file" / "prefix")
     check("cmake", "--install", build, "--prefix", folder / "first" / "prefix")
     moved = folder / "elsewhere" / "moved"
     moved.parent.mkdir()
     (folder / "first" / "prefix").rename(moved)
     shutil.rmtree(build)
     shutil.rmtree(source)
-    return moved
+    return Installed(moved, refused)
+
+
+@pytest.fixture(scope="module")
+def prefix(installed: Installed) -> Path:
+    return installed.prefix
 
 
 def _program(folder: Path, name: str, language: str) -> Path:
@@ -146,6 +166,11 @@ def test_pkg_config(prefix: Path, tmp_path: Path, name: str) -> None:
     _check_numbers(
         check(tmp_path / "program", environment={"LD_LIBRARY_PATH": str(prefix / "lib")})
     )
+
+
+def test_prefix_that_cannot_be_written(installed: Installed) -> None:
+    """Below a regular file: whoever is root may write anywhere else."""
+    installed.refused.fails("INSTALL cannot make directory", "/file/prefix/", "Not a directory")
 
 
 def test_nothing_names_the_folders_of_the_build(prefix: Path) -> None:
