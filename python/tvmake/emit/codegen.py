@@ -13,12 +13,16 @@ from tvmake.emit.stack import keep_scratch_on_stack
 from tvmake.kernels import vector_math
 
 _PIPELINE = "tvmake"
+_STATIC = "tvmake.static"  # attribute of kernels whose extents are all numbers
 _called: set[tuple[str, int]] = set()  # functions that the module under way calls
 
 
 def compile_module(module: tvm.IRModule, target: tvm.target.Target) -> Any:
     """Compile prim funcs with global symbols to a runtime module."""
     _install()
+    module = tvm.IRModule(
+        {v: f.with_attr(_STATIC, True) if _is_static(f) else f for v, f in module.functions_items()}
+    )
     # For RVV, TVM makes loops over scalable vectors, whose masked stores do not fit buffers that
     # this pass has given a type of fixed vectors: TVM's own check fails.
     keeps_types = "+v" in map(str, target.attrs.get("mattr") or ())
@@ -69,10 +73,34 @@ def _pipeline() -> tuple[Any, Any, Any]:
     return (
         passes,
         lambda: tvm.ir.transform.Sequential(
-            [keep_scratch_on_stack(), finish_host(), _link_called()]
+            [_trust_callers(), keep_scratch_on_stack(), finish_host(), _link_called()]
         ),
         finish_device,
     )
+
+
+def _is_static(function: tirx.PrimFunc) -> bool:
+    return all(
+        not tvm.ir.is_prim_expr(param) and all(isinstance(d, tirx.IntImm) for d in param.shape)
+        for param in function.params
+    )
+
+
+def _trust_callers() -> Any:
+    """Leave out the checks of arguments, three quarters of the code, where extents are numbers.
+
+    The executor prepares all calls of such kernels once, with tensors that the compiler laid out.
+    """
+    skip = tirx.transform.SkipAssert()
+
+    @tvm.transform.module_pass(opt_level=0, name="tvmake.TrustCallers")  # type: ignore[untyped-decorator]
+    def trust(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
+        functions = dict(module.functions_items())
+        static = {v: f for v, f in functions.items() if f.attrs and _STATIC in f.attrs}
+        trusting = skip(tvm.IRModule(static)).functions_items()
+        return tvm.IRModule({**functions, **dict(trusting)}, attrs=module.attrs)
+
+    return trust
 
 
 def _link_called() -> Any:

@@ -104,9 +104,10 @@ def pack(weight: Array, tile: int, block: int) -> Array:
     """Weights [O, I, 3, 3] transformed, as [(tile + 2)², O/b, I/b, b of I, b of O]."""
     o, i, _, _ = weight.shape
     _, g, _ = matrices(tile)
-    transformed = np.einsum("ak,oikl,bl->aboi", g, weight.astype("float64"), g, optimize=True)
-    blocked = transformed.reshape(-1, o // block, block, i // block, block)
-    return np.ascontiguousarray(blocked.transpose(0, 1, 3, 4, 2), dtype="float32")
+    blocked = weight.reshape(o // block, block, i // block, block, 3, 3).transpose(4, 5, 0, 2, 3, 1)
+    points = blocked.astype("float64", order="C").reshape(9, -1)
+    transformed: Array = (np.kron(g, g) @ points).astype("float32")
+    return transformed.reshape(-1, o // block, i // block, block, block)
 
 
 def convolution(

@@ -100,7 +100,7 @@ def direct_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc 
         statements.append(pad(fused.params[0], data, shapes.padding, shapes.lanes))
     nest = _Nest(shapes, fused, data, cpu)
     statements.append(nest.build())
-    return loops.rewrite(function, loops.sequence(statements), [*memory, *nest.memory])
+    return loops.rewrite(function, loops.sequence(statements), memory)
 
 
 class _Nest:
@@ -109,7 +109,6 @@ class _Nest:
     def __init__(self, shapes: Convolution, fused: Fused, data: tirx.Buffer, cpu: CpuModel) -> None:
         self.shapes, self.fused, self.data = shapes, fused, data
         self.weight = fused.params[1]
-        self.memory: list[tirx.Buffer] = []
         merged = shapes.is_product and fused.merges
         self.rows = 1 if merged else shapes.height
         self.columns = shapes.height * shapes.width if merged else shapes.width
@@ -222,7 +221,7 @@ class _Nest:
             return loops.store(self.fused.output, self.fused.finish(value, *indices), *indices)
 
         reduction = (count, kernel_h, kernel_w, inner)
-        return sum_tile(shape, lanes, reduction, element, factor, finish, self.memory)
+        return sum_tile(shape, lanes, reduction, element, factor, finish)
 
 
 def pad(

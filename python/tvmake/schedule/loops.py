@@ -78,6 +78,11 @@ def scratch(name: str, *shape: int) -> tirx.Buffer:
     return tirx.decl_buffer(shape, "float32", name, scope="global")
 
 
+def using(buffers: Sequence[tirx.Buffer], statements: Sequence[tirx.Stmt]) -> tirx.Stmt:
+    """Statements that share memory of their own."""
+    return sequence([*(tirx.AllocBuffer(buffer) for buffer in buffers), *statements])
+
+
 def rewrite(function: tirx.PrimFunc, body: tirx.Stmt, memory: Sequence[tirx.Buffer]) -> Any:
     """The same prim func with another body, which uses `memory` as scratch."""
     block = s_tir.SBlock([], [], [], "root", body, alloc_buffers=list(memory))

@@ -23,7 +23,6 @@ def sum_tile(
     data: Callable[..., Any],
     weight: Callable[..., Any],
     finish: Callable[..., tirx.Stmt],
-    memory: list[tirx.Buffer],
 ) -> tirx.Stmt:
     """Sum products of one element of the data with a vector of weights, and finish the sums.
 
@@ -35,10 +34,8 @@ def sum_tile(
         data: (row, column, *reduction) -> element.
         weight: (vector, *reduction, lane) -> element.
         finish: (row, column, vector, lane, sum) -> what is done with it.
-        memory: the sums' buffer is added to it.
     """
     sums = loops.scratch("sums", tile.sums * lanes)
-    memory.append(sums)
 
     def place(r: Any, c: Any, v: Any, lane: Any) -> Any:
         return ((r * tile.columns + c) * tile.vectors + v) * lanes + lane
@@ -57,9 +54,8 @@ def sum_tile(
     def end(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
         return finish(r, c, v, lane, loops.load(sums, place(r, c, v, lane)))
 
-    return loops.sequence(
-        [_each(tile, lanes, start), _reduce(reduction, step), _each(tile, lanes, end)]
-    )
+    steps = [_each(tile, lanes, start), _reduce(reduction, step), _each(tile, lanes, end)]
+    return loops.using([sums], steps)
 
 
 def share(

@@ -134,8 +134,7 @@ class _Winograd:
         """Bᵀ d B for each tile and block of input channels."""
         shapes, lanes, data = self.shapes, self.shapes.lanes, self.fused.params[0]
         size = shapes.size
-        patch = [loops.scratch("patch", size * lanes) for _ in range(size)]
-        self.memory += patch
+        patch = loops.scratch("patch", size * size * lanes)
 
         def tile(block: Any, index: Any) -> tirx.Stmt:
             image, row, column = self._place(first + index)
@@ -148,35 +147,42 @@ class _Winograd:
             def inside(r: int, c: int, lane: Any) -> Any:
                 return loops.load(data, image, block, top + r, left + c, lane)
 
-            def from_patch(r: int, c: int, lane: Any) -> Any:
-                return loops.load(patch[r], c * lanes + lane)
+            def in_patch(r: Any, c: Any, lane: Any) -> Any:
+                return (r * size + c) * lanes + lane
 
-            def gather(r: int) -> tirx.Stmt:
-                def element(c: Any) -> tirx.Stmt:
-                    h, w = top + r, left + c
-                    known = _all(
-                        *(h >= 0, h < shapes.height, w >= 0, w < shapes.width),
-                        image < shapes.batch,
-                    )
-                    zeros = loops.vector(
-                        lanes, lambda v: loops.store(patch[r], loops.zero(), c * lanes + v)
-                    )
-                    copy = loops.vector(
-                        lanes,
-                        lambda v: loops.store(
-                            patch[r], loops.load(data, image, block, h, w, v), c * lanes + v
-                        ),
-                    )
-                    return loops.when(known, copy, zeros)
+            def from_patch(r: Any, c: Any, lane: Any) -> Any:
+                return loops.load(patch, in_patch(r, c, lane))
 
-                return loops.loop(size, element, name="c")
+            def gather(r: Any, c: Any) -> tirx.Stmt:
+                h, w = top + r, left + c
+                known = _all(
+                    *(h >= 0, h < shapes.height, w >= 0, w < shapes.width),
+                    image < shapes.batch,
+                )
+
+                def put(value: Callable[[Any], Any]) -> tirx.Stmt:
+                    return loops.vector(
+                        lanes, lambda v: loops.store(patch, value(v), in_patch(r, c, v))
+                    )
+
+                return loops.when(
+                    known, put(lambda v: inside(r, c, v)), put(lambda _: loops.zero())
+                )
+
+            def gather_row(r: Any) -> tirx.Stmt:
+                return loops.loop(size, lambda c: gather(r, c), name="c")
 
             whole = _all(
                 *(top >= 0, top + size <= shapes.height),
                 *(left >= 0, left + size <= shapes.width, image < shapes.batch),
             )
-            edge = [*(gather(r) for r in range(size)), self._two_passes(_BEFORE, from_patch, store)]
-            return loops.when(whole, self._two_passes(_BEFORE, inside, store), loops.sequence(edge))
+            edge = [
+                loops.loop(size, gather_row, name="r"),
+                self._two_passes(_BEFORE, from_patch, store),
+            ]
+            return loops.when(
+                whole, self._two_passes(_BEFORE, inside, store), loops.using([patch], edge)
+            )
 
         def blocks(block: Any) -> tirx.Stmt:
             return loops.loop(shapes.group, lambda t: tile(block, t), name="t")
@@ -198,7 +204,7 @@ class _Winograd:
             return loops.store(self.product, value, point, at)
 
         reduction = (shapes.blocks, 1, 1, lanes)
-        return sum_tile(shape, lanes, reduction, data, factor, finish, self.memory)
+        return sum_tile(shape, lanes, reduction, data, factor, finish)
 
     def _multiply(self) -> tirx.Stmt:
         """For each point a product of matrices: tiles by input channels by output channels."""
@@ -268,37 +274,40 @@ class _Winograd:
     def _two_passes(
         self,
         transforms: dict[int, Row],
-        value: Callable[[int, int, Any], Any],
-        store: Callable[[int, int, Any, Any], tirx.Stmt],
-        condition: Callable[[int, int], Any] | None = None,
+        value: Callable[[Any, Any, Any], Any],
+        store: Callable[[Any, Any, Any, Any], tirx.Stmt],
+        condition: Callable[[Any, Any], Any] | None = None,
     ) -> tirx.Stmt:
         """A transform of the columns, then of the rows, of one tile."""
         size, lanes = self.shapes.size, self.shapes.lanes
         transform = transforms[self.shapes.tile]
         height = len(transform([loops.zero()] * size))
-        half = [loops.scratch("half", size * lanes) for _ in range(height)]
-        self.memory += half
-        statements = []
-        for column in range(size):
-            for i in range(height):
+        half = loops.scratch("half", height * size * lanes)
 
-                def first(lane: Any, i: int = i, column: int = column) -> tirx.Stmt:
-                    values = transform([value(r, column, lane) for r in range(size)])
-                    return loops.store(half[i], values[i], column * lanes + lane)
+        def place(i: Any, c: Any, lane: Any) -> Any:
+            return (i * size + c) * lanes + lane
 
-                statements.append(loops.vector(lanes, first))
-        for i in range(height):
-            for j in range(height):
+        def column(c: Any) -> tirx.Stmt:
+            def each(lane: Any) -> tirx.Stmt:
+                values = transform([value(r, c, lane) for r in range(size)])
+                stores = [loops.store(half, v, place(i, c, lane)) for i, v in enumerate(values)]
+                return loops.sequence(stores)
 
-                def second(lane: Any, i: int = i, j: int = j) -> tirx.Stmt:
-                    row = [loops.load(half[i], c * lanes + lane) for c in range(size)]
-                    return store(i, j, transform(row)[j], lane)
+            return loops.vector(lanes, each)
 
-                statement = loops.vector(lanes, second)
-                if condition:
-                    statement = loops.when(condition(i, j), statement)
-                statements.append(statement)
-        return loops.sequence(statements)
+        def element(i: Any, j: int) -> tirx.Stmt:
+            def each(lane: Any) -> tirx.Stmt:
+                known = [loops.load(half, place(i, c, lane)) for c in range(size)]
+                return store(i, j, transform(known)[j], lane)
+
+            statement = loops.vector(lanes, each)
+            return loops.when(condition(i, j), statement) if condition else statement
+
+        def row(i: Any) -> tirx.Stmt:
+            return loops.sequence([element(i, j) for j in range(height)])
+
+        passes = [loops.loop(size, column, name="c"), loops.loop(height, row, name="r")]
+        return loops.using([half], passes)
 
 
 # The rows of Bᵀ and Aᵀ applied to a vector. Sums that two rows share are written alike in both, so
