@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 from filelock import FileLock
 
-from tvmake.emit import files
-from tvmake.emit.codegen import compile_module
+from tvmake.emit import codegen, files, stack
 from tvmake.emit.elf import rename_symbols
 from tvmake.errors import UnsupportedError
 from tvmake.kernels import vector_math
@@ -85,7 +85,7 @@ def write_kernels(
 
 
 def _compile(module: tvm.IRModule, target: Target, destination: Path) -> None:
-    code = compile_module(module, target.tvm_target())
+    code = codegen.compile_module(module, target.tvm_target())
     with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
         scratch = Path(folder) / "kernels.o"
         code.write_to_file(str(scratch), "o")
@@ -107,8 +107,8 @@ def _checksum_path(cached: Path) -> Path:
 
 def _key(module: tvm.IRModule, target: Target) -> str:
     digest = hashlib.sha256()
-    arithmetic = Path(vector_math.__file__).read_text(encoding="utf-8")
-    parts = (tvm.__version__, arithmetic, str(target.tvm_target()), tvm.ir.save_json(module))
+    passes = [inspect.getsource(m) for m in (vector_math, codegen, stack)]
+    parts = (tvm.__version__, *passes, str(target.tvm_target()), tvm.ir.save_json(module))
     for part in parts:
         digest.update(part.encode())
         digest.update(b"\0")
