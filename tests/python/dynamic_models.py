@@ -122,6 +122,27 @@ def selected(path: Path) -> Path:
     return save(path, nodes, inputs, ["v", "it", "rows"], {}, types)
 
 
+def detection(path: Path, *, by_center: bool = False, limit: int | None = 7) -> Path:
+    """NonMaxSuppression, and the scores of the boxes that it chose."""
+    nodes = [
+        node(
+            "NonMaxSuppression",
+            "boxes scores limit overlap above",
+            "chosen",
+            center_point_box=int(by_center),
+        ),
+        node("GatherND", "scores chosen", "best"),
+    ]
+    inputs: dict[str, tuple[int | str, ...]] = {"boxes": ("B", "N", 4), "scores": ("B", 3, "N")}
+    types = dict.fromkeys(("chosen", "limit"), TensorProto.INT64)
+    weights = {"overlap": np.array([0.3], "float32"), "above": np.array([0.2], "float32")}
+    if limit is None:
+        inputs["limit"] = (1,)
+    else:
+        weights["limit"] = np.array([limit])
+    return save(path, nodes, inputs, ["chosen", "best"], weights, types)
+
+
 def requested(path: Path) -> Path:
     """Reshape, Expand, Range and Slice by values that are inputs."""
     nodes = [

@@ -145,6 +145,26 @@ def test_shapes_that_depend_on_data(tmp_path: Path) -> None:
     model.check(x=np.zeros((2, 3), np.float32), mask=np.array([False, False]))
 
 
+@pytest.mark.parametrize("by_center", [False, True])
+def test_boxes_that_overlap_no_better_one(tmp_path: Path, by_center: bool) -> None:
+    model = opened(tmp_path, dynamic_models.detection(tmp_path / "m.onnx", by_center=by_center))
+    counts = set()
+    for seed, (batch, n) in enumerate(((1, 1), (2, 40), (1, 200), (3, 5))):
+        generator = np.random.default_rng(seed)
+        boxes = generator.uniform(0, 1, (batch, n, 4)).astype("float32")
+        scores = generator.uniform(0, 1, (batch, 3, n)).astype("float32").round(1)  # some are equal
+        model.check(boxes=boxes, scores=scores)
+        counts.add(model.run(boxes=boxes, scores=scores)[0].shape[0])
+    assert len(counts) == 4
+
+
+def test_a_limit_of_boxes_that_is_an_input(tmp_path: Path) -> None:
+    model = opened(tmp_path, dynamic_models.detection(tmp_path / "m.onnx", limit=None))
+    boxes, scores = random(1, 30, 4), np.abs(random(1, 3, 30, seed=1))
+    for limit in (0, 1, 3, 1000):
+        model.check(boxes=boxes, scores=scores, limit=np.array([limit]))
+
+
 def test_shapes_that_are_inputs(tmp_path: Path) -> None:
     model = opened(tmp_path, dynamic_models.requested(tmp_path / "m.onnx"))
 

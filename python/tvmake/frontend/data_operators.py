@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tvm
 from tvm import relax, te, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T  # noqa: N812 - as TVM writes it
+
+from tvmake import constants
+from tvmake.kernels.suppression import select_boxes
 
 from .expressions import OPAQUE, element, int64, is_nonzero
 from .symbolic import product
@@ -126,8 +130,41 @@ def _select(shapes: DynamicShapes, node: NodeProto, operator: Operator) -> relax
     )
 
 
+def _non_max_suppression(
+    shapes: DynamicShapes, node: NodeProto, operator: Operator
+) -> relax.Expr | None:
+    boxes, scores = operator.operand(0), operator.operand(1)
+    limits = [operator.optional(index) for index in (2, 3, 4)]
+    if limits[0] is None:
+        return relax.const(np.zeros((0, 3), "int64"))  # ONNX: without a limit none is chosen
+    if limits[1] is None:
+        limits[1] = relax.const(np.zeros(1, "float32"))
+    given = [limit for limit in limits if limit is not None]
+    batches, classes, n = shapes.dims(scores)
+    most: Dim = n
+    if isinstance(limits[0], tvm.ir.GenericConst):
+        most = tirx.min(n, int(constants.values(limits[0]).reshape(())))
+    capacity = shapes.simplify(product([batches, classes, most]))
+
+    def build(tensors: Sequence[te.Tensor], sizes: Sequence[Any]) -> Any:
+        by_center = bool(operator.attributes.get("center_point_box", 0))
+        return select_boxes(tensors[0], tensors[1], tensors[2:], sizes[0], by_center=by_center)
+
+    result = shapes.compute(
+        build, [boxes, scores, *given], [capacity], "select_boxes", op_pattern=OPAQUE
+    )
+    chosen, found = (operator.emit(relax.TupleGetItem(result, index)) for index in (0, 1))
+    count = shapes.bind(found, node.output[0], [capacity])[0]
+
+    def cut(tensors: Sequence[te.Tensor], sizes: Sequence[Any]) -> te.Tensor:
+        return te.compute((sizes[0], 3), lambda i, j: tensors[0](j, i), name="chosen")
+
+    return shapes.compute(cut, [chosen], [count], "cut_boxes", op_pattern=OPAQUE)
+
+
 RULES = {
     "Compress": _compress,
+    "NonMaxSuppression": _non_max_suppression,
     "NonZero": _nonzero,
     "tvmake.Select": _select,
 }
