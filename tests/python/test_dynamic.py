@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import tvm_ffi
@@ -156,6 +157,23 @@ def test_boxes_that_overlap_no_better_one(tmp_path: Path, by_center: bool) -> No
         model.check(boxes=boxes, scores=scores)
         counts.add(model.run(boxes=boxes, scores=scores)[0].shape[0])
     assert len(counts) == 4
+
+
+@pytest.mark.parametrize("ascending", [0, 1])
+@pytest.mark.parametrize("axis", [None, 0, 1, 2])
+def test_distinct_rows(tmp_path: Path, axis: int | None, ascending: int) -> None:
+    options = {"sorted": ascending, **({} if axis is None else {"axis": axis})}
+    nodes = [node("Unique", "x", "values first which count", **options)]
+    types = dict.fromkeys(("first", "which", "count"), onnx.TensorProto.INT64)
+    outputs = ["values", *types]
+    path = save(tmp_path / "m.onnx", nodes, {"x": (5, 6, 7)}, outputs, types=types)
+    model = opened(tmp_path, path)
+    for seed in range(3):
+        # Few different rows along any axis.
+        generator = np.random.default_rng(seed)
+        x = generator.integers(0, 2, (2, 2, 2)).astype("float32")
+        model.check(x=x[np.ix_(*(generator.integers(0, 2, n) for n in (5, 6, 7)))])
+    model.check(x=random(5, 6, 7))
 
 
 def test_a_limit_of_boxes_that_is_an_input(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from tvm.script.ir_builder import tirx as T  # noqa: N812 - as TVM writes it
 
 from tvmake import constants
 from tvmake.kernels.suppression import select_boxes
+from tvmake.kernels.unique import unique_rows
 
 from .expressions import OPAQUE, element, int64, is_nonzero
-from .symbolic import product
+from .symbolic import is_static, product
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -162,9 +163,50 @@ def _non_max_suppression(
     return shapes.compute(cut, [chosen], [count], "cut_boxes", op_pattern=OPAQUE)
 
 
+def _unique(shapes: DynamicShapes, node: NodeProto, operator: Operator) -> relax.Expr:
+    data = operator.operand(0)
+    dims = shapes.dims(data)
+    if not is_static(dims):
+        raise ValueError(f"a tensor of known shape is expected, not {data.ty}")
+    if not product(dims):
+        raise ValueError("the tensor has no elements")
+    whole = "axis" not in operator.attributes
+    axis = 0 if whole else int(operator.attributes["axis"]) % len(dims)
+    # The rows that are compared: elements, or what lies at one index of the axis.
+    order = [axis, *(i for i in range(len(dims)) if i != axis)]
+    moved = data if whole else operator.emit(relax.op.permute_dims(data, order))
+    length = product(dims) if whole else dims[axis]
+    inner = [] if whole else [dims[i] for i in order[1:]]
+    rows = operator.emit(relax.op.reshape(moved, (length, product(inner))))
+
+    def build(tensors: Sequence[te.Tensor], _: Sequence[Any]) -> Any:
+        return unique_rows(tensors[0], ascending=bool(operator.attributes.get("sorted", 1)))
+
+    result = shapes.compute(build, [rows], [], "unique_rows", op_pattern=OPAQUE)
+    found, which, number = (operator.emit(relax.TupleGetItem(result, i)) for i in range(3))
+    count = shapes.bind(number, node.output[0], [length])[0]
+
+    def column(index: int) -> relax.Expr:
+        def cut(tensors: Sequence[te.Tensor], sizes: Sequence[Any]) -> te.Tensor:
+            return te.compute((sizes[0],), lambda i: tensors[0](i, index), name="column")
+
+        return shapes.compute(cut, [found], [count], "cut_column", op_pattern=OPAQUE)
+
+    first = column(0)
+    taken = operator.emit(relax.op.take(rows, first, axis=0, mode="clip"))
+    values = operator.emit(relax.op.reshape(taken, (count, *inner)))
+    if axis:
+        values = operator.emit(
+            relax.op.permute_dims(values, [order.index(i) for i in range(len(order))])
+        )
+    results = [values, first, which, column(1)][: operator.num_outputs]
+    return results[0] if len(results) == 1 else relax.Tuple(results)
+
+
 RULES = {
     "Compress": _compress,
     "NonMaxSuppression": _non_max_suppression,
     "NonZero": _nonzero,
+    "Unique": _unique,
     "tvmake.Select": _select,
 }

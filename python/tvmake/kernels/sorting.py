@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from tvm import te, tirx
@@ -33,7 +34,7 @@ def top_k(data: te.Tensor, count: int, *, largest: bool, index_dtype: str) -> li
     result = te.extern(
         [buffer.shape for buffer in out],
         [data],
-        lambda ins, outs: _merge_sort(ins[0], outs[0], outs[1], outs[2], largest=largest),
+        lambda ins, outs: _top_k(ins[0], outs[0], outs[1], outs[2], largest=largest),
         dtype=[buffer.dtype for buffer in out],
         out_buffers=out,
         name="top_k",
@@ -41,45 +42,69 @@ def top_k(data: te.Tensor, count: int, *, largest: bool, index_dtype: str) -> li
     return list(result)
 
 
-def _merge_sort(data: Any, values: Any, positions: Any, order: Any, *, largest: bool) -> tirx.Stmt:
-    rows, size = (int(dim) for dim in data.shape)
-    count = int(values.shape[1])
+def merge_sort(
+    size: int,
+    get: Callable[[int, Any], Any],
+    put: Callable[[int, Any, Any], None],
+    before: Callable[[Any, Any], Any],
+) -> int:
+    """Emits a stable sort of the positions below `size`.
+
+    Args:
+        size: how many.
+        get: reads one of two halves of memory for positions, int32.
+        put: writes it.
+        before: emits the comparison of two positions, the second of which came first until now.
+
+    Returns:
+        The half with the result.
+    """
     passes = math.ceil(math.log2(size)) if size > 1 else 0
-
-    def before(row: Any, second: Any, first: Any) -> Any:
-        """Whether the element of the second run comes before that of the first."""
-        x, y = data[row, second], data[row, first]
-        return x > y if largest else x < y
-
-    with IRBuilder() as builder, T.serial(0, rows) as row:
+    with T.serial(0, size) as i:
+        put(0, i, tirx.Cast("int32", i))
+    left = T.alloc_buffer((1,), "int32", scope="local")
+    right = T.alloc_buffer((1,), "int32", scope="local")
+    for step in range(passes):
+        source, target, width = step % 2, 1 - step % 2, 1 << step
         with T.serial(0, size) as i:
-            T.buffer_store(order, tirx.Cast("int32", i), [row, 0, i])
-        left = T.alloc_buffer((1,), "int32", scope="local")
-        right = T.alloc_buffer((1,), "int32", scope="local")
-        for step in range(passes):
-            source, target, width = step % 2, 1 - step % 2, 1 << step
-            with T.serial(0, size) as i:
-                middle = (i // (2 * width)) * (2 * width) + width
-                end = tirx.min(middle + width, size)
-                with T.If(i % (2 * width) == 0), T.Then():
-                    T.buffer_store(left, i, [0])
-                    T.buffer_store(right, tirx.min(middle, size), [0])
-                # Both sides are read, so that what lies beyond a run is replaced by its last.
-                first = order[row, source, tirx.min(left[0], tirx.min(middle, size) - 1)]
-                second = order[row, source, tirx.min(right[0], size - 1)]
-                use_right = tirx.all(
-                    right[0] < end,
-                    tirx.any(left[0] >= tirx.min(middle, size), before(row, second, first)),
-                )
-                with T.If(use_right):
-                    with T.Then():
-                        T.buffer_store(order, second, [row, target, i])
-                        T.buffer_store(right, right[0] + 1, [0])
-                    with T.Else():
-                        T.buffer_store(order, first, [row, target, i])
-                        T.buffer_store(left, left[0] + 1, [0])
-        with T.serial(0, count) as i:
-            place = order[row, passes % 2, i]
+            middle = (i // (2 * width)) * (2 * width) + width
+            end = tirx.min(middle + width, size)
+            with T.If(i % (2 * width) == 0), T.Then():
+                T.buffer_store(left, i, [0])
+                T.buffer_store(right, tirx.min(middle, size), [0])
+            # Both sides are read, so that what lies beyond a run is replaced by its last.
+            first = get(source, tirx.min(left[0], tirx.min(middle, size) - 1))
+            second = get(source, tirx.min(right[0], size - 1))
+            use_right = tirx.all(
+                right[0] < end,
+                tirx.any(left[0] >= tirx.min(middle, size), before(second, first)),
+            )
+            with T.If(use_right):
+                with T.Then():
+                    put(target, i, second)
+                    T.buffer_store(right, right[0] + 1, [0])
+                with T.Else():
+                    put(target, i, first)
+                    T.buffer_store(left, left[0] + 1, [0])
+    return passes % 2
+
+
+def _top_k(data: Any, values: Any, positions: Any, order: Any, *, largest: bool) -> tirx.Stmt:
+    rows, size = (int(dim) for dim in data.shape)
+    with IRBuilder() as builder, T.serial(0, rows) as row:
+
+        def before(second: Any, first: Any) -> Any:
+            x, y = data[row, second], data[row, first]
+            return x > y if largest else x < y
+
+        half = merge_sort(
+            size,
+            lambda half, i: order[row, half, i],
+            lambda half, i, value: T.buffer_store(order, value, [row, half, i]),
+            before,
+        )
+        with T.serial(0, int(values.shape[1])) as i:
+            place = order[row, half, i]
             T.buffer_store(values, data[row, place], [row, i])
             T.buffer_store(positions, tirx.Cast(str(positions.dtype), place), [row, i])
     statement: tirx.Stmt = builder.get()
