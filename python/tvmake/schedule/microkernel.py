@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from tvmake.schedule.tiles import Part, Tile
 
+# Steps of the sum that are written one after the other. A whole vector of channels would be several
+# times the code for LLVM to optimize, and no faster.
 _UNROLLED_STEPS = 16
+_UNROLLED_CHANNELS = 4
 
 
 def sum_tile(
@@ -73,8 +76,9 @@ def share(
 def _reduce(extents: tuple[Any, int, int, int], step: Callable[..., tirx.Stmt]) -> tirx.Stmt:
     """The loops of the sum: those of few steps are unrolled."""
     blocks, kernel_h, kernel_w, inner = extents
-    row = loops.unrolled if kernel_w * inner <= _UNROLLED_STEPS else loops.loop
-    channel = loops.unrolled if inner <= _UNROLLED_STEPS else loops.loop
+    channel = loops.unrolled if inner <= _UNROLLED_CHANNELS else loops.loop
+    unrolls = inner <= _UNROLLED_CHANNELS and kernel_w * inner <= _UNROLLED_STEPS
+    row = loops.unrolled if unrolls else loops.loop
 
     def columns(io: Any, kh: Any) -> tirx.Stmt:
         return row(
