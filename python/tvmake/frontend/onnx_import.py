@@ -28,7 +28,7 @@ from .onnx_bind import bind_inputs
 from .onnx_branches import inline_branches
 from .onnx_elements import STORED, interface_types, store_elements
 from .onnx_zipmap import drop_zip_maps
-from .unsupported import onnx_advice, unsupported_error
+from .unsupported import TEXT_ADVICE, onnx_advice, unsupported_error
 
 _HANDLED_BY_THE_IMPORTER = {"Constant", "If"}
 
@@ -187,10 +187,12 @@ def _check_values(graph: FlatGraph, path: Path) -> None:
         known = value.type.WhichOneof("value") is not None
         if known and not onnx_file.is_tensor(value):
             kind = value.type.WhichOneof("value")
+            text = kind == "tensor_type"  # what is_tensor() refuses else
             raise UnsupportedError(
-                f"'{value.name}' is of type {kind or 'unknown'}",
+                f"'{value.name}' is {'a tensor of strings' if text else f'of type {kind}'}",
                 where=str(path),
                 expected="inputs and outputs that are tensors of numbers",
+                fix=TEXT_ADVICE if text else None,
             )
 
 

@@ -8,6 +8,7 @@ from onnx import defs
 
 from tvmake.errors import UnsupportedError, nearest
 
+TEXT_ADVICE = "prepare text in the program, so that the model begins at numbers"
 _BY_OPERATOR = {
     **dict.fromkeys(
         (
@@ -22,7 +23,7 @@ _BY_OPERATOR = {
     ),
     **dict.fromkeys(
         ("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"),
-        "prepare text in the program, so that the model begins at numbers",
+        TEXT_ADVICE,
     ),
     "ImageDecoder": "decode the image in the program: PREPROCESS takes its pixels",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 from tvm import relax, te, tirx
 
 from .operator import Converter, Operator
@@ -140,7 +141,18 @@ def _one_hot(operator: Operator) -> relax.Expr:
     return operator.call_te(one_hot, operator.operand(0), operator.operand(2))
 
 
+def _eye_like(operator: Operator) -> relax.Expr | None:
+    """A constant. TVM's wants the type of the operand."""
+    rows, columns = operator.shape(0)
+    dtype = operator.dtype(0)
+    if kind := operator.attributes.get("dtype"):
+        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(kind))
+    matrix = np.eye(rows, columns, int(operator.attributes.get("k", 0)))
+    return relax.const(matrix.astype(dtype))
+
+
 CONVERTERS: dict[str, Converter] = {
+    "EyeLike": _eye_like,
     "OneHot": _one_hot,
     "Pad": _pad,
     "ReverseSequence": _reverse_sequence,
