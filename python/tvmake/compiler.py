@@ -149,16 +149,14 @@ def emit(model: CompiledModel, output_dir: Path, cache_dir: Path) -> None:
 
 
 def _make_kernels(optimized: OptimizedModel, cpu: CpuModel) -> dict[str, Kernel]:
-    from tvm.relax.analysis import has_reshape_pattern
-
-    from tvmake.lower.kernel import make_kernel, output_counts
+    from tvmake.lower.kernel import is_reshape, make_kernel, output_counts
     from tvmake.schedule import schedule_kernel
 
     kernels = {}
     for name, num_outputs in output_counts(optimized.module["main"]).items():
         function = optimized.module[name]
         kernels[name] = make_kernel(
-            schedule_kernel(function, cpu), num_outputs, is_reshape=has_reshape_pattern(function)
+            schedule_kernel(function, cpu), num_outputs, is_reshape=is_reshape(function)
         )
     return kernels
 

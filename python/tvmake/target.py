@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,6 +112,7 @@ class Target:
         return tvm.target.Target(options)
 
 
+@functools.cache
 def resolve_target(spec: TargetSpec) -> Target:
     """Check a target with LLVM and fill in what it leaves open.
 
@@ -129,20 +131,19 @@ def resolve_target(spec: TargetSpec) -> Target:
     if cpu == "native":
         cpu, features = _host_cpu(spec.triple, features)
     known_cpus = {str(name) for name in codegen.llvm_get_cpu_archlist(_llvm(spec.triple))}
-    known_features = _known_features(spec.triple, known_cpus)
     if cpu not in known_cpus:
         match = nearest(cpu, known_cpus)
         raise SpecError(
             f"'{cpu}' is not a CPU of {spec.triple}",
             fix=f"did you mean '{match}'?" if match else f"one of {' '.join(sorted(known_cpus))}",
         )
-    for feature in features:
+    for feature in spec.features:
         if feature[:1] not in "+-" or len(feature) < 2:
             raise SpecError(
                 f"cannot read FEATURES entry '{feature}'", expected="+name or -name, as in LLVM"
             )
-        if feature[1:] not in known_features:
-            match = nearest(feature[1:], known_features)
+        if feature[1:] not in (known := _known_features(spec.triple)):
+            match = nearest(feature[1:], known)
             raise SpecError(
                 f"'{feature[1:]}' is not a CPU feature of {spec.triple}",
                 fix=f"did you mean '{feature[0]}{match}'?" if match else None,
@@ -219,9 +220,13 @@ def _enabled_features(triple: str, cpu: str, features: tuple[str, ...] = ()) -> 
     return {str(name) for name in codegen.llvm_get_cpu_features(_llvm(triple, cpu, features))}
 
 
-def _known_features(triple: str, cpus: set[str]) -> set[str]:
+@functools.cache
+def _known_features(triple: str) -> set[str]:
     """The architecture's feature names: TVM tells only what a CPU has, so ask all of them."""
+    from tvm.target import codegen
+
     names = set(_INSTRUCTION_FEATURES[_family(triple)])
+    cpus = {str(name) for name in codegen.llvm_get_cpu_archlist(_llvm(triple))}
     return names.union(*(_enabled_features(triple, cpu) for cpu in cpus))
 
 

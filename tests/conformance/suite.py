@@ -41,8 +41,10 @@ class Outcome:
     """How a case ended.
 
     Attributes:
-        result: "passed"; "unsupported" (tvmake said so), "wrong" (another value, type or shape
-            than the suite's), "error" (an exception that is not tvmake's), "crash" or "timeout".
+        result: "passed"; "unsupported" (tvmake said so), "rounding" (nearer than the suite's values
+            to the result in double precision, and within the suite's tolerances of that), "wrong"
+            (another value, type or shape than the suite's), "error" (an exception that is not
+            tvmake's), "crash" or "timeout".
         reason: why it did not pass.
         group: the case's set.
         opset: version of the model's default operator set.
@@ -72,11 +74,9 @@ def load_cases() -> list[Case]:
     """The suite's tests for the CPU."""
     # Comparing makes NumPy warn of the very overflows that are compared.
     warnings.simplefilter("ignore")
-    from onnx.backend.test.runner import Runner
+    from conformance.runner import ObservedBackend, SuiteRunner
 
-    from tvmake.backend import TvmakeBackend
-
-    runner = Runner(TvmakeBackend, __name__)
+    runner = SuiteRunner(ObservedBackend, __name__)
     cases = []
     for kind, tests in runner.test_cases.items():
         group = kind.removeprefix("OnnxBackend").removesuffix("ModelTest")
@@ -200,6 +200,7 @@ class _Result(unittest.TestResult):
 
 
 def _outcome(case: Case, error: BaseException | None) -> Outcome:
+    from conformance.runner import RoundingError
     from tvmake.errors import TvmakeError
 
     result = (
@@ -207,6 +208,8 @@ def _outcome(case: Case, error: BaseException | None) -> Outcome:
         if error is None
         else "unsupported"
         if isinstance(error, TvmakeError)
+        else "rounding"
+        if isinstance(error, RoundingError)
         else "wrong"
         if isinstance(error, AssertionError)
         else "error"

@@ -77,6 +77,20 @@ def _sort_scalars(
     return sorted_function, tuple(order)
 
 
+def is_reshape(function: tirx.PrimFunc) -> bool:
+    """Whether a kernel only copies its input under another shape.
+
+    TVM finds the pattern in a slice of the first rows too.
+    """
+    if len(function.params) != 2 or not relax.analysis.has_reshape_pattern(function):
+        return False
+    extents = [tirx.const(1, "int64") for _ in function.params]
+    for index, parameter in enumerate(function.params):
+        for dim in parameter.shape:
+            extents[index] = extents[index] * dim
+    return bool(tvm.sym.Analyzer().can_prove_equal(*extents))
+
+
 def copy_kernel(dtype: str, shape: tuple[Any, ...]) -> Kernel:
     """A kernel that copies one tensor."""
     source = te.placeholder(shape, dtype=dtype, name="source")

@@ -84,7 +84,6 @@ def optimize(
             module,
             _transform.FuseTIR(),
             _transform.DeadCodeElimination(["main"]),
-            _transform.RewriteDataflowReshape(),
             _transform.ToNonDataflow(),
             _transform.RemovePurityChecking(),
         )

@@ -5,9 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import numpy as np
 from tvm import relax
 
 from .operator import Converter, Operator
+from .powers import power
+
+_PRELU_BROADCASTS = 7  # opset from which the slope's shape is broadcast
 
 _Binary = Callable[[relax.Expr, relax.Expr], relax.Expr]
 
@@ -56,12 +60,63 @@ def _is_infinite(operator: Operator) -> relax.Expr:
     return operator.emit(relax.op.logical_and(is_plus, is_minus))
 
 
+def _bit_shift(operator: Operator) -> relax.Expr:
+    """BitShift; what is shifted beyond its width is gone, where processors take the rest modulo."""
+    op = relax.op
+    x, amount = operator.operand(0), operator.operand(1)
+    dtype = np.dtype(str(x.ty.dtype))
+    zero, last = relax.const(0, dtype.name), relax.const(dtype.itemsize * 8 - 1, dtype.name)
+    is_outside = operator.emit(op.greater(amount, last))
+    if dtype.kind == "i":
+        is_negative = operator.emit(op.less(amount, zero))
+        is_outside = operator.emit(op.logical_or(is_outside, is_negative))
+    within = operator.emit(op.where(is_outside, last, amount))
+    left = operator.text("direction", "") == "LEFT"
+    shifted = operator.emit((op.left_shift if left else op.right_shift)(x, within))
+    if dtype.kind == "i" and not left:
+        return shifted  # nothing but copies of the sign
+    return operator.emit(op.where(is_outside, zero, shifted))
+
+
+def _mod(operator: Operator) -> relax.Expr | None:
+    """Mod of floats with the sign of the divisor, as Python's."""
+    op = relax.op
+    x, y = operator.operand(0), operator.operand(1)
+    dtype = str(x.ty.dtype)
+    if operator.attributes.get("fmod", 0) or not dtype.startswith("float"):
+        return None
+    zero = relax.const(0, dtype)
+    rest = operator.emit(op.mod(x, y))
+    is_negative = operator.emit(op.less(y, zero))
+    differs = operator.emit(op.logical_xor(is_negative, operator.emit(op.less(rest, zero))))
+    moved = operator.emit(op.where(differs, operator.emit(op.add(rest, y)), rest))
+    signed_zero = op.where(is_negative, relax.const(-0.0, dtype), zero)
+    is_zero = operator.emit(op.equal(rest, zero))
+    return operator.emit(op.where(is_zero, operator.emit(signed_zero), moved))
+
+
+def _prelu(operator: Operator) -> relax.Expr:
+    """PRelu; before opset 7 a slope is that of a channel."""
+    op = relax.op
+    x, slope = operator.operand(0), operator.operand(1)
+    if operator.opset < _PRELU_BROADCASTS and operator.shape(1) != [1]:
+        rank = len(operator.shape(0))
+        slope = operator.emit(op.reshape(slope, [1, -1, *[1] * (rank - 2)]))
+    scaled = operator.emit(op.multiply(x, slope))
+    is_negative = operator.emit(op.less(x, relax.const(0, str(x.ty.dtype))))
+    return operator.emit(op.where(is_negative, scaled, x))
+
+
 CONVERTERS: dict[str, Converter] = {
+    "BitShift": _bit_shift,
     "Cosh": _hyperbolic(relax.op.add),
     "IsInf": _is_infinite,
     "Max": _chain(relax.op.maximum),
     "Mean": _mean,
     "Min": _chain(relax.op.minimum),
+    "Mod": _mod,
+    "PRelu": _prelu,
+    "Pow": power,
     "Sinh": _hyperbolic(relax.op.subtract),
     "Sum": _chain(relax.op.add),
 }

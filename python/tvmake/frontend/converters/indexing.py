@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import numpy as np
+import tvm
 from tvm import relax
 
-from .operator import Converter, Operator
+from .operator import Converter, Operator, static_shape
 
 
 def _gather(operator: Operator) -> relax.Expr | None:
     """Gather with indices clipped to the table: TVM's reads whatever memory an index points to."""
     data, indices = operator.operand(0), operator.operand(1)
-    static = all(isinstance(v.ty, relax.TensorType) and v.ty.shape for v in (data, indices))
-    if not static:
+    try:
+        shape, _ = static_shape(data), static_shape(indices)
+    except ValueError:
         return None
-    axis = int(operator.attributes.get("axis", 0)) % len(data.ty.shape)
-    size = relax.const(int(data.ty.shape[axis]), str(indices.ty.dtype))
-    zero = relax.const(0, str(indices.ty.dtype))
-    from_end = operator.emit(relax.op.add(indices, size))
-    wrapped = relax.op.where(operator.emit(relax.op.less(indices, zero)), from_end, indices)
-    return operator.emit(relax.op.take(data, operator.emit(wrapped), axis=axis, mode="clip"))
+    axis = int(operator.attributes.get("axis", 0)) % len(shape)
+    wrapped = _from_start(operator, indices, shape[axis])
+    return operator.emit(relax.op.take(data, wrapped, axis=axis, mode="clip"))
+
+
+def _from_start(operator: Operator, indices: relax.Expr, size: int) -> relax.Expr:
+    """Indices of which negative ones count from the end."""
+    dtype = str(indices.ty.dtype)
+    if isinstance(indices, tvm.ir.GenericConst):
+        known = indices.value.numpy()
+        return relax.const(np.where(known < 0, known + size, known).astype(dtype), dtype)
+    from_end = operator.emit(relax.op.add(indices, relax.const(size, dtype)))
+    is_negative = operator.emit(relax.op.less(indices, relax.const(0, dtype)))
+    return operator.emit(relax.op.where(is_negative, from_end, indices))
 
 
 CONVERTERS: dict[str, Converter] = {"Gather": _gather}

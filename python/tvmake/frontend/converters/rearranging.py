@@ -63,6 +63,25 @@ def _col2im(operator: Operator) -> relax.Expr:
     return operator.call_te(compute, operator.operand(0))
 
 
+def _split(operator: Operator) -> relax.Expr | None:
+    """Split with parts that are empty; TVM's wants every part to have elements."""
+    sizes = operator.constant(1) if len(operator.inputs) > 1 else operator.attributes.get("split")
+    if sizes is None or all(size > 0 for size in sizes):
+        return None
+    value, shape = operator.operand(0), operator.shape(0)
+    axis = int(operator.attributes.get("axis", 0)) % len(shape)
+    dtype = str(value.ty.dtype)
+    parts, begin = [], 0
+    for size in map(int, sizes):
+        if size:
+            part = relax.op.strided_slice(value, [axis], [begin], [begin + size])
+        else:
+            part = relax.op.zeros([0 if i == axis else dim for i, dim in enumerate(shape)], dtype)
+        parts.append(operator.emit(part))
+        begin += size
+    return relax.Tuple(parts)
+
+
 def _required(operator: Operator, index: int) -> Any:
     value = operator.constant(index)
     if value is None:
@@ -136,4 +155,5 @@ CONVERTERS: dict[str, Converter] = {
     "Col2Im": _col2im,
     "ConvTranspose": _conv_transpose,
     "SpaceToDepth": _space_to_depth,
+    "Split": _split,
 }
