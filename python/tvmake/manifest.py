@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -200,6 +201,11 @@ def parse_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
     return manifest, document
 
 
+@functools.cache
+def _type_hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def _parse(kind: object, value: object, where: str) -> object:
     """`value`, as decoded from JSON, as an instance of the type `kind`."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
@@ -208,7 +214,7 @@ def _parse(kind: object, value: object, where: str) -> object:
         missing = [f.name for f in dataclasses.fields(kind) if f.name not in value]
         if missing:
             raise ValueError(f"{where.lstrip('.') or 'it'} has no {', '.join(missing)}")
-        hints = typing.get_type_hints(kind)
+        hints = _type_hints(kind)
         fields = dataclasses.fields(kind)
         return kind(
             **{f.name: _parse(hints[f.name], value[f.name], f"{where}.{f.name}") for f in fields}

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import tvm
-from tvm import s_tir, tirx
+from tvm import tirx
 from tvm.ir import Call
 from tvm.ir.expr import TensorLoad
 from tvm.ir.prim import expr as prim
 
 from tvmake.schedule.elementwise import inline
-from tvmake.schedule.primitives import attempt, block_names, is_spatial
+from tvmake.schedule.primitives import attempt, block_names, is_spatial, new_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +63,7 @@ def take_apart(function: tirx.PrimFunc, operator: str, before: Sequence[str]) ->
     for name in names:
         if name != operator and name not in before:
             function = attempt(function, name, inline)
-    schedule = s_tir.Schedule(tvm.IRModule({"main": function}))
+    schedule = new_schedule(function)
     after = [n for n in block_names(function) if n != operator and n not in before]
     block = schedule.get_sblock(operator)
     result = schedule.get(block).writes[0].source

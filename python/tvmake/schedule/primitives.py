@@ -18,10 +18,24 @@ PARALLEL_WORK = 32768
 _ENOUGH_TASKS = 64  # to keep a few cores evenly busy
 
 
+class _Schedule(s_tir.Schedule):  # type: ignore[misc] # TVM has no types
+    """TVM's, without its checks of argument types, which take longer than the primitives."""
+
+
+for _name, _method in vars(s_tir.Schedule).items():
+    if hasattr(_method, "__wrapped__"):
+        setattr(_Schedule, _name, _method.__wrapped__)
+
+
+def new_schedule(function: tirx.PrimFunc) -> s_tir.Schedule:
+    """A schedule of one prim func, `main`. Its errors say little: they only tell what fits not."""
+    return _Schedule(tvm.IRModule({"main": function}), error_render_level="none")
+
+
 def attempt(function: tirx.PrimFunc, name: str, *rules: Rule) -> tirx.PrimFunc:
     """Apply the first rule that fits, if any does."""
     for rule in rules:
-        schedule = s_tir.Schedule(tvm.IRModule({"main": function}))
+        schedule = new_schedule(function)
         try:
             rule(schedule, name)
         except (RuntimeError, ValueError):  # ScheduleError and TVM's internal errors
@@ -34,7 +48,7 @@ def block_names(function: tirx.PrimFunc) -> list[str]:
     """The blocks of an unscheduled prim func, in order; none if it is one loop nest."""
     if str(function.body.block.name_hint) != "root":
         return []
-    schedule = s_tir.Schedule(tvm.IRModule({"main": function}))
+    schedule = new_schedule(function)
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
     return [str(schedule.get(block).name_hint) for block in blocks]
 
