@@ -13,6 +13,9 @@ _COMMANDS = """```sh norun: takes minutes; the test suite runs the same cases
 PYTHONPATH=python:tests python tests/conformance/suite.py --output docs/conformance.json
 PYTHONPATH=python:tests python tests/conformance/report.py
 ```"""
+_ROUNDING = """`rounding`: the suite's values, computed in single or half precision, miss the result in
+double precision by more than tvmake's do, which are within the suite's tolerances of it.
+"""
 _SETS = {
     "Node": "one operator, and its function body",
     "Simple": "small graphs",
@@ -97,7 +100,9 @@ def _failures(cases: dict[str, Any]) -> str:
         return "Nothing."
     lines = []
     kinds = Counter(entry["result"] for entry in failed.values())
-    lines.append(", ".join(f"{kind}: {count}" for kind, count in kinds.most_common()) + "\n")
+    lines.append(", ".join(f"{kind}: {count}" for kind, count in kinds.most_common()) + ".\n")
+    if kinds["rounding"]:
+        lines.append(_ROUNDING)
     for name, entry in failed.items():
         reason = re.sub(r"([|<>*_])", r"\\\1", entry.get("reason", ""))
         lines.append(f"- `{name}` ({entry['result']}): {reason}")

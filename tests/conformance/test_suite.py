@@ -1,4 +1,4 @@
-"""Every case of ONNX's backend suite that passed before passes still."""
+"""ONNX's backend suite: what passed passes still, and nothing gives a wrong result or fails."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ UPDATE = (
     "PYTHONPATH=python:tests python tests/conformance/report.py"
 )
 
+# How a case may end. Where the suite's values are rounded more than tvmake's, the model in double
+# precision says so.
+GOOD = ("passed", "unsupported", "rounding")
+
 
 @pytest.fixture(scope="module")
 def expected() -> dict[str, Any]:
@@ -31,6 +35,10 @@ def test_the_page_tells_what_the_results_say(expected: dict[str, Any]) -> None:
     assert page == report.page(expected), f"stale: {UPDATE}"
 
 
+def test_no_result_is_wrong(expected: dict[str, Any]) -> None:
+    assert {entry["result"] for entry in expected["cases"].values()} <= set(GOOD)
+
+
 def test_suite(expected: dict[str, Any]) -> None:
     assert onnx.__version__ == expected["onnx"], f"results of another onnx: {UPDATE}"
     outcomes = {case.name: outcome for case, outcome in suite.run_cases(suite.load_cases(), 2)}
@@ -40,8 +48,8 @@ def test_suite(expected: dict[str, Any]) -> None:
         before = expected["cases"].get(name, {"result": "not written down"})["result"]
         if outcome.result == "passed" and before != "passed":
             mended.append(name)
-        elif _is_worse(outcome.result, before):
-            broken.append(f"{name}: {outcome.result}: {outcome.reason}")
+        elif before == "passed" != outcome.result or outcome.result not in GOOD:
+            broken.append(f"{name}: {outcome.result}, {before} before: {outcome.reason}")
     results = suite.document(outcomes, len(outcomes))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(suite.dump(results), encoding="utf-8")
@@ -49,13 +57,5 @@ def test_suite(expected: dict[str, Any]) -> None:
     print("slowest:", ", ".join(f"{name} {outcomes[name].seconds} s" for name in slowest))
     if mended:
         print(f"pass now, {len(mended)}: {', '.join(mended)}\nwrite it down: {UPDATE}")
-    assert not broken, "did better before:\n" + "\n".join(broken)
-
-
-def _is_worse(now: str, before: str) -> bool:
-    """A case that passed must pass; one that was refused must not end in another way instead."""
-    if before == "passed":
-        return now != "passed"
-    if before == "unsupported":
-        return now not in ("passed", "unsupported")
-    return now in ("crash", "timeout") and before != now
+    assert not broken, "worse than before, or not refused as it should be:\n" + "\n".join(broken)
+    assert results["passed"] >= expected["passed"]
