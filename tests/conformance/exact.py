@@ -28,8 +28,7 @@ def in_double(model: onnx.ModelProto, inputs: list[Any]) -> list[Any]:
         value.name: array.astype("float64") if array.dtype.kind == "f" else array
         for value, array in zip(model.graph.input, inputs, strict=True)
     }
-    results: list[Any] = ReferenceEvaluator(wide).run(None, named)
-    return results
+    return list(ReferenceEvaluator(wide).run(None, named))
 
 
 def _widened(tensor: TensorProto) -> TensorProto:

@@ -13,8 +13,8 @@ _COMMANDS = """```sh norun: takes minutes; the test suite runs the same cases
 PYTHONPATH=python:tests python tests/conformance/suite.py --output docs/conformance.json
 PYTHONPATH=python:tests python tests/conformance/report.py
 ```"""
-_ROUNDING = """`rounding`: the suite's values, computed in single or half precision, miss the result in
-double precision by more than tvmake's do, which are within the suite's tolerances of it.
+_ROUNDING = """`rounding`: the suite's values, computed in single or half precision, miss the result
+in double precision by more than tvmake's do, which are within the suite's tolerances of it.
 """
 _SETS = {
     "Node": "one operator, and its function body",

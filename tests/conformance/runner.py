@@ -37,7 +37,7 @@ class ObservedBackend(TvmakeBackend):
         return prepared
 
 
-class SuiteRunner(Runner):  # type: ignore[misc] # onnx has no types
+class SuiteRunner(Runner):
     """The suite's runner."""
 
     @classmethod
