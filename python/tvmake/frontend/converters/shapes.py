@@ -148,7 +148,7 @@ def _eye_like(operator: Operator) -> relax.Expr | None:
     if kind := operator.attributes.get("dtype"):
         dtype = str(onnx.helper.tensor_dtype_to_np_dtype(kind))
     matrix = np.eye(rows, columns, int(operator.attributes.get("k", 0)))
-    return relax.const(matrix.astype(dtype))
+    return relax.const(matrix.astype(dtype), dtype)
 
 
 CONVERTERS: dict[str, Converter] = {
