@@ -207,6 +207,21 @@ def test_shapes_that_are_inputs(tmp_path: Path) -> None:
         model.run(**inputs(2, [3, 2], [5, 3], [0, 1, 1], [0, 1]))
 
 
+def test_numbers_of_64_bits_keep_them(tmp_path: Path) -> None:
+    nodes = [
+        node("Shape", "x", "s"),
+        node("ConstantOfShape", "s", "y", value=onnx.numpy_helper.from_array(np.array([1 << 40]))),
+        node("Add", "s offset", "z"),
+    ]
+    types = dict.fromkeys(("y", "z"), onnx.TensorProto.INT64)
+    weights = {"offset": np.array([1 << 40])}
+    path = save(tmp_path / "m.onnx", nodes, {"x": ("N", 3)}, ["y", "z"], weights, types)
+    model = opened(tmp_path, path)
+    (y, z), expected = model.run(x=random(2, 3)), model.reference.run(None, {"x": random(2, 3)})
+    np.testing.assert_array_equal(y, expected[0])
+    np.testing.assert_array_equal(z, expected[1])
+
+
 def test_a_static_model_uses_the_graph_executor(tmp_path: Path) -> None:
     path = small_cnn(tmp_path / "m.onnx")
     assert compile_model(spec(path)).executor == ("graph", "all shapes are static")

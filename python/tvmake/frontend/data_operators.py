@@ -137,7 +137,8 @@ def _non_max_suppression(
     boxes, scores = operator.operand(0), operator.operand(1)
     limits = [operator.optional(index) for index in (2, 3, 4)]
     if limits[0] is None:
-        return relax.const(np.zeros((0, 3), "int64"), "int64")  # ONNX: without a limit none is chosen
+        # As ONNX has it: without a limit, none is chosen.
+        return relax.const(np.zeros((0, 3), "int64"), "int64")
     if limits[1] is None:
         limits[1] = relax.const(np.zeros(1, "float32"))
     given = [limit for limit in limits if limit is not None]

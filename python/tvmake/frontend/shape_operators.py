@@ -146,7 +146,7 @@ def _constant_of_shape(
     attribute = operator.attributes.get("value")
     value = np.zeros(1, np.float32) if attribute is None else onnx.numpy_helper.to_array(attribute)
     dims = shapes.shape_operand(node, operator, 0, lambda values: values)
-    fill = relax.const(value.reshape(()))
+    fill = relax.const(value.reshape(()), str(value.dtype))
     return relax.op.full(relax.ShapeExpr(dims), fill, str(value.dtype))
 
 

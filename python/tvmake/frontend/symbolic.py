@@ -136,7 +136,7 @@ class Shapes:
         """Known values as a tensor that operators can take."""
         flat = [self.simplify(value) for value in values.reshape(-1)]
         if all(isinstance(value, int) for value in flat):
-            return relax.const(np.asarray(flat, dtype).reshape(values.shape))
+            return relax.const(np.asarray(flat, dtype).reshape(values.shape), dtype)
 
         def build(_: Sequence[te.Tensor], given: Sequence[Any]) -> te.Tensor:
             def element(*index: Any) -> Any:

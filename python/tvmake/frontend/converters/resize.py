@@ -239,7 +239,7 @@ def _along(operator: Operator, value: relax.Expr, axis: _Axis, taps: _Taps) -> r
 
     tables = [relax.const(taps.indices.astype("int32"))]
     if count > 1:
-        tables.append(relax.const(taps.weights.astype(number)))
+        tables.append(relax.const(taps.weights.astype(number), number))
     if has_outside:
         tables.append(relax.const(taps.is_outside.astype("int32")))
     return operator.call_te(compute, value, *tables, name="resize")

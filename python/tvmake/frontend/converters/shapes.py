@@ -104,7 +104,7 @@ def _tensor_scatter(operator: Operator) -> relax.Expr:
     circular = operator.text("mode", "linear") == "circular"
     places = operator.optional(2)
     if places is None:
-        places = relax.const(np.zeros(shape[0], "int64"))
+        places = relax.const(np.zeros(shape[0]), "int64")
     length, count = shape[axis], update[axis]
 
     def scatter(cache: te.Tensor, new: te.Tensor, start: te.Tensor) -> te.Tensor:

@@ -59,7 +59,7 @@ def _stft(operator: Operator) -> relax.Expr:
     batch, samples, parts = shape
     frames = (samples - length) // step + 1
     starts = step * np.arange(frames)[:, None] + np.arange(length)
-    positions = relax.const(starts.reshape(-1).astype("int64"))
+    positions = relax.const(starts.reshape(-1), "int64")
     taken = operator.emit(relax.op.take(signal, positions, axis=1))
     cut = operator.emit(relax.op.reshape(taken, [batch, frames, length, parts]))
     if window is not None:
