@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import tvm
 from tvm import relax
@@ -32,4 +34,17 @@ def _from_start(operator: Operator, indices: relax.Expr, size: int) -> relax.Exp
     return operator.emit(relax.op.where(is_negative, from_end, indices))
 
 
-CONVERTERS: dict[str, Converter] = {"Gather": _gather}
+def _compress(operator: Operator) -> relax.Expr | None:
+    """Compress by a condition that is a constant."""
+    condition = operator.constant(1)
+    if condition is None:
+        return None
+    data, shape = operator.operand(0), operator.shape(0)
+    if "axis" not in operator.attributes:
+        data, shape = operator.emit(relax.op.reshape(data, [-1])), [math.prod(shape)]
+    axis = int(operator.attributes.get("axis", 0)) % len(shape)
+    chosen = np.flatnonzero(condition[: shape[axis]])
+    return operator.emit(relax.op.take(data, relax.const(chosen, "int64"), axis, mode="clip"))
+
+
+CONVERTERS: dict[str, Converter] = {"Compress": _compress, "Gather": _gather}
