@@ -15,6 +15,8 @@ from . import elements
 from .elements import INTEGER_BITS
 from .operator import Converter, Operator
 
+_ENDS_A_KERNEL = 3  # TVM's name: a reduction, which takes elementwise operators before it only
+
 
 def cast(
     operator: Operator,
@@ -63,7 +65,10 @@ def _plain(operator: Operator, value: relax.Expr, dtype: str) -> relax.Expr:
 def _map(
     operator: Operator, value: relax.Expr, function: Callable[[Any], Any], name: str
 ) -> relax.Expr:
-    return operator.call_te(elements.elementwise(function, name), value, name=name)
+    # What encodes reads its operand several times: a chain of such in one kernel would double the
+    # expression again and again.
+    attributes = {"op_pattern": _ENDS_A_KERNEL} if name == "encode" else {}
+    return operator.call_te(elements.elementwise(function, name), value, name=name, **attributes)
 
 
 def _cast(operator: Operator) -> relax.Expr | None:

@@ -86,11 +86,24 @@ class Operator:
         return value.decode() if isinstance(value, bytes) else str(value)
 
     def call_te(
-        self, function: Callable[..., Any], *operands: relax.Expr, name: str | None = None
+        self,
+        function: Callable[..., Any],
+        *operands: relax.Expr,
+        name: str | None = None,
+        **attributes: Any,
     ) -> relax.Expr:
-        """The result of a tensor expression, as a value of its own."""
+        """The result of a tensor expression, as a value of its own.
+
+        Args:
+            function: makes the expression of tensors.
+            operands: what the tensors are.
+            name: of the kernel, if not the operator's.
+            attributes: of the prim func.
+        """
         hint = name or self.name.rpartition(".")[2].lower()
-        call = self.builder.call_te(function, *operands, primfunc_name_hint=hint)
+        call = self.builder.call_te(
+            function, *operands, primfunc_name_hint=hint, primfunc_attrs=attributes or None
+        )
         return self.builder.emit(call)
 
     def emit(self, value: relax.Expr) -> relax.Expr:
