@@ -17,7 +17,8 @@ constexpr int64_t kUnbounded = -1;  // in place of a largest extent
 // An extent, or another number, that a run finds out: from the inputs' shapes, or from data.
 struct Symbol {
   std::string name;
-  int64_t max;  // kUnbounded: none
+  int64_t max;      // kUnbounded: none
+  int64_t min = 1;  // of a dimension of an input
 };
 
 // One operation of the program that computes extents. Operands are steps before it; of a constant,

@@ -92,7 +92,11 @@ void DynamicReader::ReadSymbols() {
   for (const JsonSymbol& symbol : json_.symbols) {
     if (symbol.max < kUnbounded)
       FailDynamic("the bound of ", Quoted(symbol.name), " is ", symbol.max);
-    dynamic_.symbols.push_back({symbol.name, symbol.max});
+    if (symbol.min < 1 ||
+        (symbol.max != kUnbounded && symbol.min > std::max<int64_t>(symbol.max, 1))) {
+      FailDynamic("the least of ", Quoted(symbol.name), " is ", symbol.min);
+    }
+    dynamic_.symbols.push_back({symbol.name, symbol.max, symbol.min});
   }
   stage_of_symbol_.resize(dynamic_.symbols.size());
   for (const auto& row : json_.binds) {

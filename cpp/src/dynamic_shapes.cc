@@ -58,6 +58,7 @@ std::string DynamicShapes::Describe(int32_t tensor) const {
     if (symbol == nullptr) {
       text += std::to_string(shape[axis]);
     } else {
+      if (symbol->min > 1) text += Cat(symbol->min, "<=");
       text += symbol->name;
       if (symbol->max != kUnbounded) text += Cat("<=", symbol->max);
     }
@@ -78,7 +79,9 @@ void DynamicShapes::SetInputShape(int32_t tensor, std::span<const int64_t> shape
     const Symbol* symbol = SymbolOf(tensor, axis);
     const int64_t fixed = graph_.Shape(tensor)[axis];
     if (symbol == nullptr && shape[axis] != fixed) fail(Cat("axis ", axis, " is ", fixed));
-    if (shape[axis] < 1 && symbol != nullptr) fail(Cat(symbol->name, " is at least 1"));
+    if (symbol != nullptr && shape[axis] < symbol->min) {
+      fail(Cat(symbol->name, " is at least ", symbol->min));
+    }
     if (symbol != nullptr && symbol->max != kUnbounded && shape[axis] > symbol->max) {
       fail(Cat(symbol->name, " is at most ", symbol->max,
                "; the bound is set by INPUTS when the model is compiled"));

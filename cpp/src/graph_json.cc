@@ -190,6 +190,8 @@ void ReadSymbols(JsonReader& json, GraphJson& graph) {
         symbol.name = json.String();
       } else if (key == "max") {
         symbol.max = json.Int();
+      } else if (key == "min") {
+        symbol.min = json.Int();
       } else {
         json.Skip();
       }

@@ -31,6 +31,7 @@ struct JsonNode {
 struct JsonSymbol {
   std::string name;
   int64_t max = 0;
+  int64_t min = 1;
 };
 
 struct GraphJson {

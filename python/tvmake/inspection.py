@@ -51,6 +51,8 @@ def _imported_facts(path: Path, inputs: Sequence[InputSpec]) -> dict[str, Any]:
     """Of a format that has no shape inference of its own: told by the compiler's first stages."""
     from tvmake.compiler import compile_model
     from tvmake.frontend.relax_cost import multiplications
+    from tvmake.lower.extents import readable
+    from tvmake.lower.graph import POOLED
     from tvmake.spec import ModelSpec, TargetSpec
     from tvmake.target import host_triple
 
@@ -60,11 +62,12 @@ def _imported_facts(path: Path, inputs: Sequence[InputSpec]) -> dict[str, Any]:
     counts = Counter(node.op_type for node in imported.nodes)
 
     def show(indices: Sequence[int], names: Sequence[str]) -> list[str]:
-        tensors = [graph.tensors[index] for index in indices]
-        return [
-            f"{name}={tensor.dtype}[{','.join(map(str, tensor.shape))}]"
-            for name, tensor in zip(names, tensors, strict=True)
-        ]
+        shown = []
+        for index, name in zip(indices, names, strict=True):
+            tensor = graph.tensors[index]
+            dims = ",".join(str(readable(dim)) for dim in tensor.dims or tensor.shape)
+            shown.append(f"{name}={tensor.dtype}[{dims}]")
+        return shown
 
     return {
         "file": str(path),
@@ -77,7 +80,7 @@ def _imported_facts(path: Path, inputs: Sequence[InputSpec]) -> dict[str, Any]:
         "parameters": sum(value.size for value in graph.values),
         "multiplications": multiplications(imported.module),
         "weight_bytes": sum(value.nbytes for value in graph.values),
-        "activation_bytes": model.plan.arena_bytes,
+        "activation_bytes": None if POOLED in model.plan.offsets else model.plan.arena_bytes,
         "operators": [
             {"name": name, "count": count, "unsupported_nodes": [], "advice": ""}
             for name, count in sorted(counts.items())

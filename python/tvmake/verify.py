@@ -176,7 +176,8 @@ def _first_departure(
         if tensor
     ]
     tensors = list(dict.fromkeys(tensor for _, _, tensor in named))
-    expected = reference_outputs(request.model, inputs, tensors)
+    is_dynamic = any(tensor.is_dynamic for tensor in manifest.inputs)
+    expected = reference_outputs(request.model, inputs, tensors, is_dynamic=is_dynamic)
     for index, position, tensor in named:
         path = trace_dir / f"{index}.{position}.npy"
         if tensor not in expected or not path.exists():

@@ -5,41 +5,27 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import tvm_ffi
 
 from python import dynamic_models
 from python.onnx_models import node, random, save, small_cnn, spec
-from tvmake import loader
-from tvmake.compiler import compile_model, default_cache_dir, emit
+from python.opened_model import OpenedModel, open_model
+from tvmake.compiler import compile_model, emit
 from tvmake.errors import SpecError, UnsupportedError
-
-if TYPE_CHECKING:
-    from tvmake.compiler import CompiledModel
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass
-class Opened:
+class Opened(OpenedModel):
     """A compiled model, open, beside onnxruntime's."""
 
-    compiled: CompiledModel
-    module: Any
     reference: Any
-
-    def run(self, **inputs: Array) -> list[Array]:
-        """Run once; outputs in order."""
-        for name, value in inputs.items():
-            self.module["set_input"](name, tvm_ffi.from_dlpack(np.require(value, requirements="C")))
-        self.module["run"]()
-        count = self.module["get_num_outputs"]()
-        return [np.from_dlpack(self.module["get_output"](i)).copy() for i in range(count)]
 
     def check(self, **inputs: Array) -> None:
         """Run once, and compare shapes and values."""
@@ -52,10 +38,8 @@ class Opened:
 
 def opened(folder: Path, path: Path, *inputs: str, **options: Any) -> Opened:
     """Compile a model, and open it."""
-    compiled = compile_model(spec(path, *inputs, **options))
-    emit(compiled, folder / "out", default_cache_dir())
-    module = loader.open_model(folder / "out", default_cache_dir(), 1)
-    return Opened(compiled, module, onnxruntime.InferenceSession(str(path)))
+    model = open_model(folder, path, *inputs, **options)
+    return Opened(model.compiled, model.module, onnxruntime.InferenceSession(str(path)))
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,52 @@ class Detector(nn.Module):
         return keep
 
 
+class DenseDetector(nn.Module):
+    """A detection head over images of any size: a box and a score for every cell of the grid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.SiLU(), nn.MaxPool2d(3, 2, 1)
+        )
+        self.head = nn.Conv2d(8, 4 + 3, 1)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        raw = self.head(self.backbone(image))
+        height, width = raw.shape[2:]
+        rows = torch.arange(height)[:, None].expand(height, width)
+        columns = torch.arange(width)[None].expand(height, width)
+        grid = torch.stack([columns, rows], dim=-1).reshape(1, height * width, 2)
+        raw = raw.flatten(2).transpose(1, 2)
+        size = torch.tensor([width, height], dtype=torch.float32)
+        centers = (grid + torch.sigmoid(raw[..., :2])) / size
+        sizes = torch.exp(raw[..., 2:4]) / width
+        boxes = torch.cat([centers - sizes / 2, centers + sizes / 2], dim=-1)
+        scores, classes = raw[..., 4:].softmax(-1).max(dim=-1)
+        return boxes.clamp(0, 1), scores, classes
+
+
+class Sequences(nn.Module):
+    """What models do along an axis of any length, operator by operator."""
+
+    def forward(self, x: torch.Tensor, i: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        length = x.shape[1]
+        return (
+            torch.cat([x, x], dim=1),
+            x[:, -1],
+            x[:, i],
+            x[:, 1:] - x[:, :-1],
+            x[:, ::2] * 2,
+            x.sum(1) / length + length,
+            x * torch.ones(length, length).tril()[-1, :, None],
+            x.repeat(1, 2, 1)[:, :length],
+            torch.nn.functional.pad(x, (0, 0, 1, 2)),
+            x.mean((0, 2)).unsqueeze(0).cumsum(1),
+            torch.where(torch.arange(length)[None, :, None] < length - 1, x, 0.0).amax(1),
+            x.transpose(0, 1).contiguous().view(-1, 6),
+        )
+
+
 def seeded(model: nn.Module, seed: int = 0) -> nn.Module:
     """The model in inference mode, with weights and statistics that a seed determines."""
     generator = torch.Generator().manual_seed(seed)

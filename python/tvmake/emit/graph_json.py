@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tvmake.lower.extents import ProgramBuilder
+from tvmake.lower.extents import UNBOUNDED, ProgramBuilder
 
 if TYPE_CHECKING:
+    from tvmake.frontend.imported import Symbol
     from tvmake.lower import Graph, MemoryPlan
 
 SCHEMA = 1
@@ -79,7 +80,7 @@ def _dynamic(graph: Graph, order: list[int]) -> dict[str, Any]:
     """What is known at run time only, and how it is computed. Nothing for a static graph."""
     if not graph.symbols and not any(call.guards for call in graph.calls):
         return {}
-    builder = ProgramBuilder([name for name, _ in graph.symbols])
+    builder = ProgramBuilder([symbol.name for symbol in graph.symbols])
     entries = {tensor: position for position, tensor in enumerate(order)}
     first = len(graph.inputs) + len(graph.weights)
     dims = [
@@ -90,9 +91,9 @@ def _dynamic(graph: Graph, order: list[int]) -> dict[str, Any]:
     ]
     numbered = list(enumerate(graph.calls, start=first))
     scalars = [[node, builder.add(value)] for node, call in numbered for value in call.scalars]
-    position = {name: index for index, (name, _) in enumerate(graph.symbols)}
+    position = {symbol.name: index for index, symbol in enumerate(graph.symbols)}
     document = {
-        "symbols": [{"name": name, "max": most} for name, most in graph.symbols],
+        "symbols": [_symbol(symbol) for symbol in graph.symbols],
         "dims": dims,
         "scalars": scalars,
         "binds": [[node, position[n]] for node, call in numbered for n in call.binds],
@@ -104,3 +105,8 @@ def _dynamic(graph: Graph, order: list[int]) -> dict[str, Any]:
         "steps": [list(step) for step in builder.finish().steps],
     }
     return {"dynamic": document}
+
+
+def _symbol(symbol: Symbol) -> dict[str, Any]:
+    entry = {"name": symbol.name, "max": UNBOUNDED if symbol.most is None else symbol.most}
+    return entry if symbol.least == 1 else {**entry, "min": symbol.least}

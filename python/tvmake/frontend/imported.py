@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tvmake.errors import SpecError, nearest
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
     import tvm
 
     from tvmake.preprocess import PreparedInput
@@ -35,10 +40,12 @@ class Symbol:
     Attributes:
         name: as in the shapes of the module.
         most: the largest value; None when there is no bound.
+        least: the smallest value.
     """
 
     name: str
     most: int | None = None
+    least: int = 1
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,34 @@ class ImportedModel:
     symbols: tuple[Symbol, ...] = ()
     upper: Mapping[str, Any] = field(default_factory=dict)
     dynamic: str = ""
+
+
+def check_bounds(names: Sequence[str], bounds: Iterable[str], path: Path) -> None:
+    """Check that INPUTS bounds symbolic dimensions only.
+
+    Args:
+        names: of the symbolic dimensions of the inputs.
+        bounds: names that have a bound.
+        path: the model's file, for messages.
+
+    Raises:
+        SpecError: when a name is none of these.
+    """
+    for name in bounds:
+        if name not in names:
+            match = nearest(name, names)
+            raise SpecError(
+                f"INPUTS bounds '{name}', which is no dimension of an input",
+                where=str(path),
+                expected="one of: " + ", ".join(names) if names else "a model with symbolic inputs",
+                fix=f"did you mean '{match}'?" if match else None,
+            )
+
+
+def why_dynamic(symbols: Sequence[Symbol]) -> str:
+    """Why a model with these symbols needs EXECUTOR vm; empty when there are none."""
+    names = ", ".join(symbol.name for symbol in symbols)
+    return f"it has symbolic dimensions: {names}" if symbols else ""
 
 
 def variable_name(node: int) -> str:

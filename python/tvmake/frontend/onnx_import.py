@@ -16,14 +16,21 @@ from onnx import ModelProto, NodeProto
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from tvmake.errors import ModelError, SpecError, UnsupportedError, nearest
+from tvmake.errors import ModelError, UnsupportedError
 from tvmake.spec import InputSpec, ModelSpec
 
 from . import onnx_external, onnx_file
 from .converters import CONVERTERS, Operator, convert_stored, qualified_name
 from .dynamic import DynamicShapes
 from .flatten import RESOLVED, FlatGraph, element_names, flat_inputs, flatten, has_body
-from .imported import ImportedModel, SourceNode, Symbol, variable_name
+from .imported import (
+    ImportedModel,
+    SourceNode,
+    Symbol,
+    check_bounds,
+    variable_name,
+    why_dynamic,
+)
 from .onnx_bind import bind_inputs
 from .onnx_branches import inline_branches
 from .onnx_elements import STORED, interface_types, store_elements
@@ -343,15 +350,7 @@ def _source_nodes(graph: onnx.GraphProto) -> list[SourceNode]:
 def _symbols(model: ModelProto, most: dict[str, int], path: Path) -> tuple[Symbol, ...]:
     """The symbolic dimensions of the inputs, with the bounds that INPUTS gives."""
     names = onnx_file.symbols(model)
-    for name in most:
-        if name not in names:
-            match = nearest(name, names)
-            raise SpecError(
-                f"INPUTS bounds '{name}', which is no dimension of an input",
-                where=str(path),
-                expected="one of: " + ", ".join(names) if names else "a model with symbolic inputs",
-                fix=f"did you mean '{match}'?" if match else None,
-            )
+    check_bounds(names, most, path)
     return tuple(Symbol(name, most.get(name)) for name in names)
 
 
@@ -366,7 +365,7 @@ def _check_shapes(
     Raises:
         UnsupportedError: when a shape is not known, or not static though it must be.
     """
-    reason = "it has symbolic dimensions: " + ", ".join(s.name for s in symbols) if symbols else ""
+    reason = why_dynamic(symbols)
     for block in module["main"].body.blocks:
         for binding in block.bindings:
             variable = binding.var

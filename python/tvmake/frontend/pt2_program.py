@@ -1,4 +1,4 @@
-"""PyTorch's .pt2 files: read, check, fix the shapes. Knows torch, but not TVM.
+"""PyTorch's .pt2 files: read, check, settle the shapes. Knows torch, but not TVM.
 
 The reference reads a file in the same way, so that both know a program's values by the same names.
 """
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from tvmake.errors import ModelError, SpecError, UnsupportedError, nearest
 
 from .pt2_archive import check_archive
+from .pt2_dims import OpenDims, dtype_name, resolve, show, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -29,17 +30,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Program:
-    """An exported program of core ATen operators with static shapes.
+    """An exported program of core ATen operators.
 
     Attributes:
         exported: the program.
         inputs: names of the tensors that a caller gives, in order.
         outputs: names of the results, in order, each with the node that computes it.
+        dims: the dimensions that are open; none of them for a program of static shapes.
+        example: INPUTS that fix them, for messages.
     """
 
     exported: torch.export.ExportedProgram
     inputs: tuple[str, ...]
     outputs: tuple[tuple[str, Node], ...]
+    dims: OpenDims
+    example: str
 
 
 def require_torch(path: Path) -> None:
@@ -57,33 +62,48 @@ def require_torch(path: Path) -> None:
         )
 
 
-def read(path: Path, inputs: Sequence[InputSpec] = ()) -> Program:
-    """Read a program and give every input a static shape.
+def read(
+    path: Path,
+    inputs: Sequence[InputSpec] = (),
+    bounds: Mapping[str, int] | None = None,
+    *,
+    static: bool = True,
+) -> Program:
+    """Read a program and settle the shapes of its inputs.
 
     Args:
         path: the .pt2 file.
         inputs: shapes of inputs that the program leaves open.
+        bounds: the largest extents of open dimensions, by name.
+        static: whether all dimensions must be fixed.
 
     Raises:
         ModelError: when the file is no .pt2 archive, or is damaged.
         SpecError: when INPUTS contradicts the program or names no input.
-        UnsupportedError: when an input is still dynamic, is no tensor, or the program has state.
+        UnsupportedError: when an input is dynamic and may not be, is no tensor, or the program has
+            state.
     """
     require_torch(path)
     check_archive(path)
     exported = _load(path)
-    fixed = _fixed_inputs(exported, inputs, path)
+    values = _tensor_inputs(exported, path)
+    for spec in inputs:
+        _check_spec(spec, values, path)
+    dims = resolve(values, inputs, exported.range_constraints, bounds or {}, path)
+    if static and dims.symbols:
+        _ask_for_shapes(values, {spec.name for spec in inputs}, path)
     with _quiet():
-        if fixed:
-            exported = _specialize(exported, fixed, path)
+        if dims.shapes is not None:
+            exported = _specialize(exported, dims.shapes, path)
         exported = exported.run_decompositions()
     _check_stateless(exported, path)
-    return Program(exported, tuple(_user_inputs(exported)), _outputs(exported))
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """NumPy's name of a torch element type."""
-    return str(dtype).removeprefix("torch.")
+    return Program(
+        exported,
+        tuple(_user_inputs(exported)),
+        _outputs(exported),
+        dims,
+        " ".join(suggestion(name, value) for name, value in values.items()),
+    )
 
 
 def is_tensor(node: Node) -> bool:
@@ -143,10 +163,7 @@ def _user_inputs(exported: torch.export.ExportedProgram) -> dict[str, Any]:
     }
 
 
-def _fixed_inputs(
-    exported: torch.export.ExportedProgram, specs: Sequence[InputSpec], path: Path
-) -> dict[str, tuple[int, ...]]:
-    """Static shapes of all inputs; empty when the program has static ones itself."""
+def _tensor_inputs(exported: torch.export.ExportedProgram, path: Path) -> dict[str, torch.Tensor]:
     import torch
 
     values = _user_inputs(exported)
@@ -157,29 +174,27 @@ def _fixed_inputs(
                 where=str(path),
                 fix="export a module that takes tensors only",
             )
-    given = {spec.name: spec for spec in specs}
-    for spec in specs:
-        _check_spec(spec, values, path)
-    dynamic = {name for name, value in values.items() if None in _dims(value)}
-    left = [name for name in values if name in dynamic and name not in given]
-    if left:
-        raise UnsupportedError(
-            "the model has inputs of dynamic shape: "
-            + ", ".join(_show(name, values[name]) for name in left),
-            where=str(path),
-            expected="static shapes",
-            fix="fix them with INPUTS, for example: INPUTS "
-            + " ".join(_suggestion(name, values[name]) for name in left),
-        )
-    if not dynamic:
-        return {}
-    return {
-        name: tuple(map(int, given[name].shape if name in given else value.shape))
+    return values
+
+
+def _ask_for_shapes(values: Mapping[str, torch.Tensor], given: set[str], path: Path) -> None:
+    left = [
+        name
         for name, value in values.items()
-    }
+        if name not in given and not all(isinstance(dim, int) for dim in value.shape)
+    ]
+    raise UnsupportedError(
+        "the model has inputs of dynamic shape: "
+        + ", ".join(show(name, values[name]) for name in left),
+        where=str(path),
+        expected="static shapes",
+        fix="fix them with INPUTS, for example: INPUTS "
+        + " ".join(suggestion(name, values[name]) for name in left)
+        + "; or EXECUTOR vm",
+    )
 
 
-def _check_spec(spec: InputSpec, values: dict[str, Any], path: Path) -> None:
+def _check_spec(spec: InputSpec, values: Mapping[str, torch.Tensor], path: Path) -> None:
     if spec.name not in values:
         match = nearest(spec.name, values)
         raise SpecError(
@@ -189,28 +204,23 @@ def _check_spec(spec: InputSpec, values: dict[str, Any], path: Path) -> None:
             fix=f"did you mean '{match}'?" if match else None,
         )
     value = values[spec.name]
-    dims = _dims(value)
-    if not all(isinstance(size, int) for size in spec.shape):
-        raise UnsupportedError(
-            f"INPUTS entry '{spec}' leaves a dimension open",
-            where=str(path),
-            expected="a number for every dimension: PyTorch programs are compiled for fixed shapes",
-            fix="fix it, or export to ONNX, whose open dimensions EXECUTOR vm takes",
-        )
     if (
         dtype_name(value.dtype) != spec.dtype
-        or len(dims) != len(spec.shape)
-        or any(dim not in (None, size) for dim, size in zip(dims, spec.shape, strict=True))
+        or len(value.shape) != len(spec.shape)
+        or any(
+            isinstance(dim, int) and dim != size
+            for dim, size in zip(value.shape, spec.shape, strict=True)
+        )
     ):
         raise SpecError(
             f"INPUTS entry '{spec}' contradicts the model",
             where=str(path),
-            expected=_show(spec.name, value),
+            expected=show(spec.name, value),
         )
 
 
 def _specialize(
-    exported: torch.export.ExportedProgram, shapes: dict[str, tuple[int, ...]], path: Path
+    exported: torch.export.ExportedProgram, shapes: Mapping[str, tuple[int, ...]], path: Path
 ) -> torch.export.ExportedProgram:
     """The program, exported again for these shapes: torch checks them against its constraints."""
     import torch
@@ -225,7 +235,7 @@ def _specialize(
         raise SpecError(
             f"the program does not take these shapes: {_first_line(error)}",
             where=str(path),
-            expected="; ".join(_show(name, value) for name, value in values.items()),
+            expected="; ".join(show(name, value) for name, value in values.items()),
             fix="correct INPUTS, or the dynamic shapes of the export",
         ) from error
 
@@ -245,25 +255,6 @@ def _outputs(exported: torch.export.ExportedProgram) -> tuple[tuple[str, Node], 
         "_".join(["output", *part] if not part or part[0].isdecimal() else part) for part in parts
     ]
     return tuple(zip(names, nodes, strict=True))
-
-
-def _dims(value: torch.Tensor) -> list[int | None]:
-    return [dim if isinstance(dim, int) else None for dim in value.shape]
-
-
-def _show(name: str, value: torch.Tensor) -> str:
-    return f"{name}={dtype_name(value.dtype)}[{','.join(map(str, value.shape))}]"
-
-
-def _suggestion(name: str, value: torch.Tensor) -> str:
-    sizes = ",".join(str(dim if isinstance(dim, int) else _hint(dim)) for dim in value.shape)
-    return f"{name}={dtype_name(value.dtype)}[{sizes}]"
-
-
-def _hint(dim: torch.SymInt) -> int:
-    """The size that the program was exported with, where it is known."""
-    hint = dim.node.hint
-    return hint if isinstance(hint, int) else 1
 
 
 def _first_line(error: Exception) -> str:

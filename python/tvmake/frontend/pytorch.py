@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import tvm
 from torch import fx
 from tvm import relax
@@ -18,10 +19,11 @@ from tvmake.errors import ModelError, SpecError, UnsupportedError, nearest
 from tvmake.spec import ModelSpec
 
 from . import pt2_program
-from .imported import ImportedModel, SourceNode, variable_name
+from .imported import ImportedModel, SourceNode, variable_name, why_dynamic
 from .naming import rename_results
 from .pt2_program import Program
 from .torch_ops import CONVERTERS
+from .torch_shapes import TorchShapes
 from .unsupported import unsupported_error
 
 _ADVICE = "replace it in the model, or export it to ONNX with torch.onnx.export()"
@@ -30,13 +32,15 @@ _ADVICE = "replace it in the model, or export it to ONNX with torch.onnx.export(
 def import_pt2(spec: ModelSpec) -> ImportedModel:
     """Read a .pt2 file into Relax, with the shapes that the spec asks for.
 
+    Dimensions that it does not fix stay open, unless the executor must be `graph`.
+
     Raises:
         ModelError, SpecError, UnsupportedError: see `pt2_program` and `frontend.import_model`.
     """
-    import torch
-
     path = spec.model
-    program = pt2_program.read(path, spec.inputs)
+    program = pt2_program.read(
+        path, spec.inputs, spec.symbol_bounds(), static=spec.executor == "graph"
+    )
     outputs = dict(_keep_outputs(program, spec.outputs, path))
     module, nodes = _to_relax(program, outputs, path)
     return ImportedModel(
@@ -46,6 +50,8 @@ def import_pt2(spec: ModelSpec) -> ImportedModel:
         nodes=nodes,
         files=(str(path),),
         details={"format": "pt2", "producer": f"pytorch {torch.__version__}"},
+        symbols=program.dims.symbols,
+        dynamic=why_dynamic(program.dims.symbols),
     )
 
 
@@ -54,7 +60,7 @@ def unsupported_operators(program: Program) -> dict[str, list[str]]:
     known = _Importer({}).convert_map
     found: dict[str, list[str]] = {}
     for node in _calls(program):
-        if _overload(node) not in known:
+        if _overload(node) not in known and not _is_number(node):
             found.setdefault(operator_name(node), []).append(node_name(node))
     return found
 
@@ -62,6 +68,11 @@ def unsupported_operators(program: Program) -> dict[str, list[str]]:
 def operator_name(node: fx.Node) -> str:
     """The operator as PyTorch calls it, without its overload: aten.convolution."""
     return str(node.target).removesuffix(".default")
+
+
+def _is_number(node: fx.Node) -> bool:
+    """Whether a node computes with sizes, which needs no operator."""
+    return isinstance(node.meta.get("val"), torch.SymInt | torch.SymBool | torch.SymFloat)
 
 
 def _overload(node: fx.Node) -> str:
@@ -81,11 +92,13 @@ class _Importer(ExportedProgramImporter):  # type: ignore[misc] # TVM has no typ
     Attributes:
         current: the node being converted.
         results: the value of each node.
+        shapes: what is known of open dimensions; None if there are none.
     """
 
-    def __init__(self, outputs: dict[str, fx.Node]) -> None:
+    def __init__(self, outputs: dict[str, fx.Node], shapes: TorchShapes | None = None) -> None:
         super().__init__()
         self.current: fx.Node | None = None
+        self.shapes = shapes
         self.results: dict[fx.Node, relax.Expr] = {}
         self._output_nodes = list(outputs.values())
         self.update_convert_map({name: self._own(name) for name in CONVERTERS})
@@ -95,11 +108,26 @@ class _Importer(ExportedProgramImporter):  # type: ignore[misc] # TVM has no typ
     def _tracked(self, converter: Callable[..., Any]) -> Callable[..., Any]:
         def convert(node: fx.Node, *rest: Any) -> Any:
             self.current = node
-            return converter(node, *rest)
+            if self.shapes is None:
+                return converter(node, *rest)
+            self.shapes.builder, self.shapes.results = self.block_builder, self.env
+            arguments = self._retrieve_args(node.args)
+            return self.shapes.convert(node, arguments, lambda: converter(node, *rest))
 
         return convert
 
+    def _check_unsupported_func_type(self, nodes: Any) -> None:
+        """Done before; what computes with sizes needs no converter."""
+
+    def _process_derived_symbol(self, symbol: Any, *_: Any) -> tuple[str, Any]:
+        """A size of an input."""
+        assert self.shapes is not None
+        return str(symbol), self.shapes.expression(symbol)
+
     def _translate_fx_graph(self, graph_module: Any, nodes: Any, *rest: Any) -> Any:
+        for node in nodes:
+            if node.op == "call_function" and _overload(node) not in self.convert_map:
+                self.convert_map[_overload(node)] = self._tracked(_no_operator)
         is_main = not self.results
         result = super()._translate_fx_graph(graph_module, nodes, *rest)
         if is_main:
@@ -113,6 +141,10 @@ class _Importer(ExportedProgramImporter):  # type: ignore[misc] # TVM has no typ
             return CONVERTERS[name](self.block_builder, *arguments, **node.kwargs)
 
         return convert
+
+
+def _no_operator(node: fx.Node) -> Any:
+    raise ValueError(f"{node.target} is no operator of tensors")
 
 
 def _calls(program: Program) -> list[fx.Node]:
@@ -163,7 +195,9 @@ def _to_relax(
     unsupported = unsupported_operators(program)
     if unsupported:
         raise unsupported_error(unsupported, str(path), dict.fromkeys(unsupported, _ADVICE))
-    importer = _Importer(outputs)
+    shapes = TorchShapes(program.dims) if program.dims.symbols else None
+    _check_sizes(program, shapes, path)
+    importer = _Importer(outputs, shapes)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -175,12 +209,32 @@ def _to_relax(
         raise UnsupportedError(
             f"operator {operator_name(node)} cannot be imported: {_last_line(error)}",
             where=f"{path}, node '{node_name(node)}'",
-            fix=_ADVICE,
+            fix=f"{_fix_dimensions(program)}, or {_ADVICE}" if shapes else _ADVICE,
         ) from error
     names = [
         (importer.results[node], variable_name(index)) for index, node in enumerate(_calls(program))
     ]
     return rename_results(module, names), _source_nodes(program, outputs)
+
+
+def _check_sizes(program: Program, shapes: TorchShapes | None, path: Path) -> None:
+    """Check that all shapes follow from those of the inputs."""
+    for node in _calls(program):
+        value = node.meta.get("val")
+        sizes = value.shape if isinstance(value, torch.Tensor) else ()
+        if all(shapes.knows(size) if shapes else isinstance(size, int) for size in sizes):
+            continue
+        raise UnsupportedError(
+            f"the result of operator {operator_name(node)} has a shape that depends on data: "
+            f"[{', '.join(map(str, sizes))}]",
+            where=f"{path}, node '{node_name(node)}'",
+            expected="shapes that follow from those of the inputs",
+            fix=_ADVICE,
+        )
+
+
+def _fix_dimensions(program: Program) -> str:
+    return f"fix the open dimensions with INPUTS, for example: INPUTS {program.example}"
 
 
 def _last_line(error: Exception) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .converters import Operator
     from .dynamic import DynamicShapes
-    from .symbolic import Dim
+    from .symbolic import Dim, Shapes
 
 
 def _reshape(shapes: DynamicShapes, node: NodeProto, operator: Operator) -> relax.Expr | None:
@@ -99,7 +99,7 @@ def _expand(shapes: DynamicShapes, node: NodeProto, operator: Operator) -> relax
         return [_broadcast(shapes, a, b) for a, b in zip(mine, wanted, strict=True)]
 
     target = shapes.shape_operand(node, operator, 1, resolve, own)
-    return _broadcast_to(shapes, data, target)
+    return broadcast_to(shapes, data, target)
 
 
 def _broadcast(shapes: DynamicShapes, mine: Any, wanted: Any) -> Any:
@@ -112,7 +112,8 @@ def _broadcast(shapes: DynamicShapes, mine: Any, wanted: Any) -> Any:
     return tirx.Select(tirx.EQ(int64(wanted), int64(1)), int64(mine), int64(wanted))
 
 
-def _broadcast_to(shapes: DynamicShapes, data: relax.Expr, target: Sequence[Dim]) -> relax.Expr:
+def broadcast_to(shapes: Shapes, data: relax.Expr, target: Sequence[Dim]) -> relax.Expr:
+    """A tensor repeated along its axes of extent 1, and along new ones."""
     own = shapes.dims(data)
     lead = len(target) - len(own)
     same = [shapes.same(a, b) for a, b in zip(own, target[lead:], strict=True)]
@@ -196,6 +197,12 @@ def _tile(shapes: DynamicShapes, node: NodeProto, operator: Operator) -> relax.E
         return None
     repeats = shapes.shape_operand(node, operator, 1, lambda values: values)
     target = [shapes.simplify(d * r) for d, r in zip(own, repeats, strict=True)]
+
+    return tile(shapes, data, target)
+
+
+def tile(shapes: Shapes, data: relax.Expr, target: Sequence[Dim]) -> relax.Expr:
+    """A tensor repeated until it fills the shape `target`."""
 
     def build(tensors: Sequence[te.Tensor], given: Sequence[Any]) -> te.Tensor:
         source = tensors[0]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .converters import Operator
     from .dynamic import DynamicShapes
+    from .symbolic import Dim, Shapes
 
 
 def convert_slice(shapes: DynamicShapes, node: NodeProto, operator: Operator) -> relax.Expr | None:
@@ -32,7 +33,7 @@ def convert_slice(shapes: DynamicShapes, node: NodeProto, operator: Operator) ->
 
     def resolve(values: list[Any]) -> list[Any]:
         windows = [
-            _window(shapes, values[k], values[count + k], steps[k], values[2 * count + k])
+            window(shapes, values[k], values[count + k], steps[k], values[2 * count + k])
             for k in range(count)
         ]
         return [begin for begin, _ in windows] + [extent for _, extent in windows]
@@ -53,16 +54,29 @@ def convert_slice(shapes: DynamicShapes, node: NodeProto, operator: Operator) ->
     for axis, size in zip(axes, sizes, strict=True):
         target[axis] = size
 
-    def cut(tensors: Sequence[te.Tensor], given: Sequence[Any]) -> te.Tensor:
+    return cut(shapes, data, axes, begins, steps, target)
+
+
+def cut(
+    shapes: Shapes,
+    data: relax.Expr,
+    axes: Sequence[int],
+    begins: Sequence[Dim],
+    steps: Sequence[int],
+    target: Sequence[Dim],
+) -> relax.Expr:
+    """The part of a tensor that starts at `begins` of `axes` and has the shape `target`."""
+
+    def build(tensors: Sequence[te.Tensor], given: Sequence[Any]) -> te.Tensor:
         def value(*index: Any) -> Any:
             position = list(index)
             for k, axis in enumerate(axes):
                 position[axis] = given[k] + index[axis] * steps[k]
             return tensors[0](*position)
 
-        return te.compute(given[count:], value, name="slice")
+        return te.compute(given[len(axes) :], value, name="slice")
 
-    return shapes.compute(cut, [data], [*begins, *target], "slice")
+    return shapes.compute(build, [data], [*begins, *target], "slice")
 
 
 def _slice_operands(
@@ -89,7 +103,7 @@ def _slice_operands(
     return starts, ends, axes, steps
 
 
-def _window(shapes: DynamicShapes, start: Any, end: Any, step: int, extent: Any) -> tuple[Any, Any]:
+def window(shapes: Shapes, start: Any, end: Any, step: int, extent: Any) -> tuple[Any, Any]:
     """First index and number of elements of a slice, by ONNX's rules."""
     least, most = (0, extent) if step > 0 else (0, extent - 1)
     last = (0, extent) if step > 0 else (-1, extent - 1)

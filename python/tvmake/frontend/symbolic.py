@@ -38,8 +38,8 @@ class Shapes:
         upper: upper bounds of the symbols made here, in terms of others.
     """
 
-    def __init__(self) -> None:
-        self.builder: relax.BlockBuilder | None = None
+    def __init__(self, builder: relax.BlockBuilder | None = None) -> None:
+        self.builder = builder
         self.values: dict[str, Values] = {}
         self.upper: dict[str, Dim] = {}
         self.analyzer = tvm.sym.Analyzer()
@@ -220,6 +220,13 @@ def product(values: Sequence[Dim]) -> Dim:
     result: Dim = 1
     for value in values:
         result = result * value
+    return result
+
+
+def scalar(value: Dim) -> Values:
+    """One value, of no dimension."""
+    result = np.empty((), object)
+    result[()] = value
     return result
 
 

@@ -6,13 +6,16 @@ else as Python values) and its keywords.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tvm import relax
+from tvm import relax, tirx, topi
 
-from tvmake.frontend.sorting import emit_top_k
+from .sorting import emit_top_k
+from .symbolic import Shapes, product, scalar
+
+if TYPE_CHECKING:
+    from .symbolic import Dim
 
 Converter = Callable[..., relax.Expr]
 
@@ -63,7 +66,7 @@ def _index(
     first = _permuted(builder, data, [*axes, *others])
     table = builder.emit(
         relax.op.reshape(
-            first, [math.prod(shape[axis] for axis in axes), *(shape[axis] for axis in others)]
+            first, [product([shape[axis] for axis in axes]), *(shape[axis] for axis in others)]
         )
     )
     position: relax.Expr | None = None
@@ -72,7 +75,7 @@ def _index(
         if position is None:
             position = index
         else:
-            size = relax.const(shape[axis], "int64")
+            size = _number(builder, shape[axis])
             position = builder.emit(
                 relax.op.add(builder.emit(relax.op.multiply(position, size)), index)
             )
@@ -142,6 +145,28 @@ def _extreme(reduce: Callable[..., relax.Expr], position: Callable[..., relax.Ex
     return convert
 
 
+def _extremes(reduce: Callable[..., relax.Expr]) -> Converter:
+    def convert(
+        builder: relax.BlockBuilder,
+        data: relax.Expr,
+        axes: Sequence[int] = (),
+        keep: bool = False,
+    ) -> relax.Expr:
+        return builder.emit(reduce(data, axis=list(axes) or None, keepdims=keep))
+
+    return convert
+
+
+def _cumsum(
+    builder: relax.BlockBuilder, data: relax.Expr, axis: int, dtype: object = None
+) -> relax.Expr:
+    own = str(data.ty.dtype)
+    wanted = str(dtype or (own if "float" in own else "int64"))
+    data = builder.emit(relax.op.astype(data, wanted.removeprefix("torch.")))
+    call = builder.call_te(topi.cumsum, data, axis % len(_shape(data)))
+    return builder.emit(call)
+
+
 def _clamp(
     builder: relax.BlockBuilder, data: relax.Expr, low: Any = None, high: Any = None
 ) -> relax.Expr:
@@ -168,13 +193,21 @@ def _take(
     return builder.emit(relax.op.take(data, bounded, axis=axis, mode="clip"))
 
 
-def _bounded(builder: relax.BlockBuilder, indices: relax.Expr, size: int) -> relax.Expr:
+def _bounded(builder: relax.BlockBuilder, indices: relax.Expr, size: Dim) -> relax.Expr:
     """Indices made positive, and all within the axis: TVM reads wherever they point."""
     indices = builder.emit(relax.op.astype(indices, "int64"))
     negative = builder.emit(relax.op.less(indices, relax.const(0, "int64")))
-    from_end = builder.emit(relax.op.add(indices, relax.const(size, "int64")))
+    from_end = builder.emit(relax.op.add(indices, _number(builder, size)))
     wrapped = builder.emit(relax.op.where(negative, from_end, indices))
-    return builder.emit(relax.op.clip(wrapped, 0, size - 1))
+    if isinstance(size, int):
+        return builder.emit(relax.op.clip(wrapped, 0, size - 1))
+    positive = builder.emit(relax.op.maximum(wrapped, relax.const(0, "int64")))
+    return builder.emit(relax.op.minimum(positive, _number(builder, size - 1)))
+
+
+def _number(builder: relax.BlockBuilder, value: Dim) -> relax.Expr:
+    """An extent as a tensor."""
+    return Shapes(builder).tensor(scalar(value), "int64")
 
 
 def _permuted(builder: relax.BlockBuilder, data: relax.Expr, order: list[int]) -> relax.Expr:
@@ -183,16 +216,19 @@ def _permuted(builder: relax.BlockBuilder, data: relax.Expr, order: list[int]) -
     return builder.emit(relax.op.permute_dims(data, order))
 
 
-def _shape(value: relax.Expr) -> list[int]:
-    return [int(dim) for dim in value.ty.shape]
+def _shape(value: relax.Expr) -> list[Dim]:
+    return [int(dim) if isinstance(dim, tirx.IntImm) else dim for dim in value.ty.shape]
 
 
 CONVERTERS: dict[str, Converter] = {
+    "amax.default": _extremes(relax.op.max),
+    "amin.default": _extremes(relax.op.min),
     "any.default": _any,
     "any.dim": _any,
     "any.dims": _any,
     "clamp.Tensor": _clamp,
     "clamp.default": _clamp,
+    "cumsum.default": _cumsum,
     "embedding.default": _embedding,
     "gather.default": _gather,
     "index.Tensor": _index,

@@ -16,7 +16,7 @@ from tvmake.elements import interface
 from tvmake.errors import UnsupportedError
 from tvmake.frontend.symbolic import BIND as SYMBOLS
 from tvmake.frontend.symbolic import substitute
-from tvmake.lower.extents import Bounds, extent
+from tvmake.lower.extents import Bounds, extent, same_size
 from tvmake.lower.graph import BIND, VIEW, Call, Graph, Tensor
 from tvmake.lower.guards import guard_calls
 from tvmake.lower.kernel import Kernel, copy_kernel
@@ -128,7 +128,7 @@ class _Builder:
             output_names=output_names,
             values=tuple(self.values),
             kernels={name: kernel.function for name, kernel in self.used.items()},
-            symbols=tuple((name, self.bounds.of_symbol(name)) for name in self.symbols),
+            symbols=tuple(map(self.bounds.symbol, self.symbols)),
         )
 
     def _match(self, binding: relax.MatchCast) -> None:
@@ -165,7 +165,10 @@ class _Builder:
         types = value.ty_args[0]
         fields = list(types.fields) if isinstance(types, relax.TupleType) else [types]
         if self.kernels[name].is_reshape and len(inputs) == 1 and len(fields) == 1:
-            return (self._view(inputs[0], fields[0]),)
+            source = self.tensors[inputs[0]]
+            # Seen from within, a kernel that copies the first part of a tensor is a reshape, too.
+            if same_size(source.dims or source.shape, list(map(extent, fields[0].shape))):
+                return (self._view(inputs[0], fields[0]),)
         return self._call(name, inputs, scalars, fields, self.groups.get(variable.name))
 
     def _call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,16 @@ import tvm_ffi
 from tvm import tirx
 
 from tvmake.errors import UnsupportedError
+from tvmake.frontend.imported import Symbol
+from tvmake.frontend.symbolic import substitute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tvmake.frontend.imported import Symbol
-
 UNBOUNDED = -1  # in place of an extent for which there is no upper bound
 _MOST = 1 << 60  # stands for no bound; what is made of it is still far beyond any tensor
 _LARGEST = 1 << 31
+_SAMPLES = (1009, 5003)
 
 # Operations of the program, in the order of their codes. cpp/src/shape_program.cc runs them.
 _CODES = {
@@ -52,7 +54,7 @@ class Bounds:
         self, symbols: Sequence[Symbol] = (), upper: Mapping[str, Any] | None = None
     ) -> None:
         self._analyzer = tvm.sym.Analyzer()
-        self._inputs = {symbol.name: symbol.most or _MOST for symbol in symbols}
+        self._inputs = {symbol.name: symbol for symbol in symbols}
         self._upper = upper or {}
         self._known: set[Any] = set()
 
@@ -68,16 +70,22 @@ class Bounds:
     def of_symbol(self, name: str) -> int:
         """The largest value of a symbol, or UNBOUNDED."""
         if name in self._inputs:
-            bound = self._inputs[name]
+            bound = self._inputs[name].most or UNBOUNDED
             return bound if bound < _LARGEST else UNBOUNDED
         return self.most(self._upper[name]) if name in self._upper else UNBOUNDED
+
+    def symbol(self, name: str) -> Symbol:
+        """What the executor is told of a symbol."""
+        most = self.of_symbol(name)
+        least = self._inputs[name].least if name in self._inputs else 1
+        return Symbol(name, None if most == UNBOUNDED else most, least)
 
     def _learn(self, variable: Any) -> None:
         key = variable.__chandle__()
         if key in self._known:
             return
         self._known.add(key)
-        least = 1 if variable.name in self._inputs else 0
+        least = self._inputs[variable.name].least if variable.name in self._inputs else 0
         most = self.of_symbol(variable.name)
         most = _MOST if most == UNBOUNDED else max(most, least)
         extent = tirx.IntImm("int64", most - least + 1)
@@ -92,6 +100,24 @@ def variables(expression: Any) -> list[Any]:
     if not isinstance(expression, int):
         tvm_ffi.structural_walk(expression, (tirx.Var, found.append))
     return found
+
+
+def same_size(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    """Whether two shapes have the same number of elements, whatever their symbols are.
+
+    Tried with a few numbers that make an accident unlikely; simplification may not see it.
+    """
+    names = {v.name for dim in (*a, *b) for v in variables(dim)}
+    for first in _SAMPLES:
+        values = {name: tirx.IntImm("int64", first + 2 * i) for i, name in enumerate(sorted(names))}
+        if _elements(a, values) != _elements(b, values):
+            return False
+    return True
+
+
+def _elements(shape: Sequence[Any], values: Mapping[str, Any]) -> int:
+    analyzer = tvm.sym.Analyzer()
+    return math.prod(int(analyzer.simplify(substitute(dim, values))) for dim in shape)
 
 
 def extent(dim: Any) -> Any:

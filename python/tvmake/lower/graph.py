@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tvm
 
+    from tvmake.frontend.imported import Symbol
     from tvmake.optimize.provenance import Provenance
 
 VIEW = "__nop"  # GraphExecutor's name of a call that only gives its input another shape
@@ -87,7 +88,7 @@ class Graph:
         inputs, outputs, weights: indices into `tensors`; inputs come first, then weights.
         values: the weights' values, in the order of `weights`.
         kernels: the prim funcs that the calls name.
-        symbols: name and largest value (or UNBOUNDED) of each symbol, those of the inputs first.
+        symbols: those of the inputs first, then those that depend on data.
     """
 
     tensors: tuple[Tensor, ...]
@@ -98,7 +99,7 @@ class Graph:
     output_names: tuple[str, ...]
     values: tuple[np.ndarray[Any, Any], ...]
     kernels: dict[str, tvm.tirx.PrimFunc]
-    symbols: tuple[tuple[str, int], ...] = ()
+    symbols: tuple[Symbol, ...] = ()
 
 
 @dataclass(frozen=True)

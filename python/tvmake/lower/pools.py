@@ -49,7 +49,7 @@ def _lifetimes(graph: Graph, roots: Sequence[int]) -> tuple[dict[int, int], dict
 
 def _stages(graph: Graph) -> dict[str, int]:
     """When each symbol becomes known: 0 before the run, k by the k-th BIND call."""
-    stages = {name: 0 for name, _ in graph.symbols}
+    stages = {symbol.name: 0 for symbol in graph.symbols}
     binds = (call for call in graph.calls if call.binds)
     for stage, call in enumerate(binds, start=1):
         stages |= dict.fromkeys(call.binds, stage)

@@ -154,6 +154,8 @@ def _with_main(rewritten: tvm.IRModule, old: tvm.IRModule, main: relax.Function)
 
 
 def _substitute(expression: relax.Expr, values: dict[Any, relax.Expr]) -> relax.Expr:
+    if tvm.ir.is_prim_expr(expression):
+        return expression  # of symbols, which stay what they are
     if isinstance(expression, relax.Var):
         return values[identity(expression)]
     if isinstance(expression, relax.Tuple):

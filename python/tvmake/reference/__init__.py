@@ -23,13 +23,14 @@ class Engine:
     """What computes the reference for one file format.
 
     Attributes:
-        outputs: (model file, inputs by name, names of tensors) -> what the engine computes for
-            them, except those that it does not know; they may be intermediate ones.
+        outputs: (model file, inputs by name, names of tensors, whether dimensions were left open)
+            -> what the engine computes for them, except those that it does not know; they may be
+            intermediate ones.
         index_limits: (model file, shapes of the inputs) -> for each input that indexes a table,
             how many rows the smallest such table has.
     """
 
-    outputs: Callable[[Path, Mapping[str, Array], Sequence[str]], dict[str, Array]]
+    outputs: Callable[[Path, Mapping[str, Array], Sequence[str], bool], dict[str, Array]]
     index_limits: Callable[[Path, Sequence[TensorSpec]], dict[str, int]]
 
 
@@ -65,17 +66,24 @@ def seeded_inputs(path: Path, inputs: Sequence[TensorSpec], seed: int) -> dict[s
 
 
 def reference_outputs(
-    path: Path, inputs: Mapping[str, Array], names: Sequence[str]
+    path: Path, inputs: Mapping[str, Array], names: Sequence[str], *, is_dynamic: bool = False
 ) -> dict[str, Array]:
     """What the format's own engine computes for the named tensors, which may be intermediate ones.
 
     ONNX models run in onnxruntime, .pt2 programs in PyTorch, .tflite models in LiteRT.
     Intermediate tensors that the engine does not know are left out.
 
+    Args:
+        path: the model file.
+        inputs: by name.
+        names: of the tensors.
+        is_dynamic: whether the model was compiled with open dimensions; PyTorch has other names for
+            intermediate tensors then.
+
     Raises:
         ModelError: when the engine cannot run the model.
     """
-    return _engine(path).outputs(path, inputs, names)
+    return _engine(path).outputs(path, inputs, names, is_dynamic)
 
 
 def _random(generator: np.random.Generator, tensor: TensorSpec, limit: int) -> Array:

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 
-def outputs(path: Path, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+def outputs(
+    path: Path, inputs: Mapping[str, Array], names: Sequence[str], is_dynamic: bool
+) -> dict[str, Array]:
     """What the interpreter computes for the named tensors.
 
     Raises:
         ModelError: when the interpreter is missing or cannot run the model.
     """
+    del is_dynamic
     if importlib.util.find_spec("ai_edge_litert") is None:
         raise ModelError(
             "the reference of a .tflite model needs ai-edge-litert, which is not installed",

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 
-def outputs(path: Path, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+def outputs(
+    path: Path, inputs: Mapping[str, Array], names: Sequence[str], is_dynamic: bool
+) -> dict[str, Array]:
     """What onnxruntime computes for the named tensors, which may be intermediate ones.
 
     Raises:
@@ -27,6 +29,7 @@ def outputs(path: Path, inputs: Mapping[str, Array], names: Sequence[str]) -> di
     """
     import onnxruntime
 
+    del is_dynamic
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:

@@ -23,14 +23,19 @@ if TYPE_CHECKING:
 _LOOK_UPS = ("embedding.default", "index_select.default", "index.Tensor")
 
 
-def outputs(path: Path, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+def outputs(
+    path: Path, inputs: Mapping[str, Array], names: Sequence[str], is_dynamic: bool
+) -> dict[str, Array]:
     """What PyTorch computes for the named outputs and nodes.
+
+    Nodes have the names of the program as it is compiled: with its open dimensions, or exported
+    again for the shapes of the inputs.
 
     Raises:
         ModelError: when PyTorch cannot run the program.
     """
     specs = [InputSpec(name, str(a.dtype), tuple(a.shape)) for name, a in inputs.items()]
-    program = pt2_program.read(path, specs)
+    program = pt2_program.read(path, () if is_dynamic else specs, static=not is_dynamic)
     recorder = _Recorder(program.exported.graph_module)
     try:
         with torch.no_grad():

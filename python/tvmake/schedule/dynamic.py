@@ -104,6 +104,8 @@ def _map(schedule: s_tir.Schedule, name: str, cpu: CpuModel) -> None:
     """An elementwise block: the last loop in vectors, the others in parallel."""
     block = schedule.get_sblock(name)
     loops = schedule.get_loops(block)
+    if not loops:
+        return  # one element
     if not is_spatial(schedule, block) or len(loops) != len(schedule.get(block).iter_vars):
         return
     extents = [_extent(schedule, loop) for loop in loops]
