@@ -62,6 +62,7 @@ struct DynamicCall {
   std::vector<Guard> guards;
   std::vector<int32_t> symbols;  // that take their values from the elements of `source`
   int32_t source = -1;           // a tensor; -1: the call is a kernel's
+  int32_t repeat = -1;           // the call to go back to while `source` is true; -1: none
   uint32_t stage = 0;            // that begins with this call
 };
 

@@ -66,11 +66,20 @@ void DynamicReader::ReadCalls() {
     call_of_node_.push_back(is_call ? next++ : -1);
   }
   dynamic_.calls.resize(graph_.calls.size());
+  for (const auto& row : json_.loops) {
+    DynamicCall& call = CallOf(row[0]);
+    const auto repeat = static_cast<int32_t>(&CallOf(row[1]) - dynamic_.calls.data());
+    if (json_.nodes[static_cast<size_t>(row[0])].func_name != "__repeat" || row[1] > row[0]) {
+      FailDynamic("node ", row[0], " cannot repeat from node ", row[1]);
+    }
+    call.repeat = repeat;
+  }
   for (size_t i = 0; i < graph_.calls.size(); ++i) {
     const GraphCall& call = graph_.calls[i];
     if (call.function != nullptr) continue;
     dynamic_.calls[i].source = graph_.args[call.args_begin];
-    dynamic_.calls[i].stage = dynamic_.num_stages++;
+    // A call that neither binds nor repeats is a bind of no symbols.
+    if (dynamic_.calls[i].repeat < 0) dynamic_.calls[i].stage = dynamic_.num_stages++;
   }
   for (const auto& row : json_.guards) {
     const size_t entry = Index(row[1], graph_.tensors.size(), "tensor");
@@ -102,7 +111,7 @@ void DynamicReader::ReadSymbols() {
   for (const auto& row : json_.binds) {
     DynamicCall& call = CallOf(row[0]);
     const size_t symbol = Index(row[1], dynamic_.symbols.size(), "symbol");
-    if (call.source < 0 || stage_of_symbol_[symbol] != 0) {
+    if (call.source < 0 || call.repeat >= 0 || stage_of_symbol_[symbol] != 0) {
       FailDynamic("node ", row[0], " cannot bind symbol ", row[1]);
     }
     stage_of_symbol_[symbol] = call.stage;
@@ -229,7 +238,7 @@ void DynamicReader::CheckCalls() const {
       if (known > stage)
         FailDynamic("call ", Quoted(call.name), " uses an extent that is not known yet");
     }
-    if (call.function == nullptr) stage = dynamic_.calls[i].stage;
+    if (call.function == nullptr && dynamic_.calls[i].repeat < 0) stage = dynamic_.calls[i].stage;
   }
 }
 

@@ -135,10 +135,12 @@ void DynamicShapes::Begin() {
 }
 
 bool DynamicShapes::Wanted(const DynamicCall& call) const {
-  return std::ranges::all_of(call.guards, [this](const Guard& guard) {
-    const DLTensor& tensor = tensors_[static_cast<size_t>(guard.tensor)];
-    return (*static_cast<const uint8_t*>(tensor.data) != 0) == guard.value;
-  });
+  return std::ranges::all_of(
+      call.guards, [this](const Guard& guard) { return IsTrue(guard.tensor) == guard.value; });
+}
+
+bool DynamicShapes::IsTrue(int32_t tensor) const {
+  return *static_cast<const uint8_t*>(tensors_[static_cast<size_t>(tensor)].data) != 0;
 }
 
 void DynamicShapes::Bind(const DynamicCall& call) {

@@ -36,6 +36,8 @@ class DynamicShapes {
   void Begin();
   // Whether the call is to run.
   bool Wanted(const DynamicCall& call) const;
+  // The value of a tensor of one bool.
+  bool IsTrue(int32_t tensor) const;
   // Reads the symbols of a call that binds some. Throws Error(kShape).
   void Bind(const DynamicCall& call);
   // Takes their values for unknown: nothing that depends on them is used.

@@ -179,10 +179,15 @@ void Executor::Impl::RunDynamic(const std::function<void(const CallView&)>* obse
   };
   failing(nullptr, [&] { shapes->Begin(); });
   TVMFFIAny result{};
-  for (size_t i = 0; i < calls.size(); ++i) {
+  for (size_t next = 0; next < calls.size();) {
+    const size_t i = next++;
     const PreparedCall& call = calls[i];
     const DynamicCall& dynamic = graph->dynamic->calls[i];
     const bool wanted = dynamic.guards.empty() || shapes->Wanted(dynamic);
+    if (dynamic.repeat >= 0) {
+      if (wanted && shapes->IsTrue(dynamic.source)) next = static_cast<size_t>(dynamic.repeat);
+      continue;
+    }
     if (call.function == nullptr) {
       failing(&call, [&] { wanted ? shapes->Bind(dynamic) : shapes->Skip(dynamic); });
       continue;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kViewFunction = "__nop";
 constexpr std::string_view kBindFunction = "__bind";
+constexpr std::string_view kRepeatFunction = "__repeat";
 
 template <typename... Parts>
 [[noreturn]] void Fail(const Parts&... parts) {
@@ -57,6 +58,8 @@ class GraphReader {
   void ReadCalls();
   void ReadCall(const JsonNode& node, size_t index);
   void ReadBind(const JsonNode& node, size_t index);
+  void ReadRepeat(const JsonNode& node, size_t index);
+  void ReadControl(const JsonNode& node, int32_t source);
   void ReadView(const JsonNode& node, size_t index);
   void OwnStorage(size_t entry);
   void ReadOutputs();
@@ -240,6 +243,8 @@ void GraphReader::ReadCalls() {
     }
     if (node.func_name == kBindFunction && json_.is_dynamic) {
       ReadBind(node, i);
+    } else if (node.func_name == kRepeatFunction && json_.is_dynamic) {
+      ReadRepeat(node, i);
     } else if (node.func_name == kViewFunction) {
       ReadView(node, i);
     } else {
@@ -296,13 +301,31 @@ void GraphReader::ReadBind(const JsonNode& node, size_t index) {
   if (node.inputs.size() != 1 || node.num_outputs != 0) {
     Fail(NodeText(node, index), " binds symbols, expected one input and no output");
   }
-  const auto args_begin = static_cast<uint32_t>(graph_.args.size());
   const int32_t source = Resolve(node.inputs[0], index, NodeText(node, index));
   const DLDataType dtype = TensorOf(source).dtype;
   if (dtype.code != kDLInt || dtype.bits != 64 || dtype.lanes != 1) {
     Fail(NodeText(node, index), " binds symbols to a tensor of ", DTypeText(dtype),
          ", expected int64");
   }
+  ReadControl(node, source);
+}
+
+// Its one argument says whether there is another turn.
+void GraphReader::ReadRepeat(const JsonNode& node, size_t index) {
+  if (node.inputs.size() != 1 || node.num_outputs != 0) {
+    Fail(NodeText(node, index), " repeats calls, expected one input and no output");
+  }
+  const int32_t source = Resolve(node.inputs[0], index, NodeText(node, index));
+  if (TensorOf(source).bytes != 1) {
+    Fail(NodeText(node, index), " repeats calls by a tensor of ", TensorOf(source).bytes,
+         " bytes, expected one bool");
+  }
+  ReadControl(node, source);
+}
+
+// A call of no kernel, with one argument.
+void GraphReader::ReadControl(const JsonNode& node, int32_t source) {
+  const auto args_begin = static_cast<uint32_t>(graph_.args.size());
   graph_.args.push_back(source);
   graph_.calls.push_back({.name = node.name,
                           .function = nullptr,

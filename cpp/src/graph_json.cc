@@ -208,7 +208,8 @@ void ReadDynamic(JsonReader& json, GraphJson& graph) {
                {"dims", ReadRows<&GraphJson::extents, 3>},
                {"scalars", ReadRows<&GraphJson::scalars, 2>},
                {"binds", ReadRows<&GraphJson::binds, 2>},
-               {"guards", ReadRows<&GraphJson::guards, 3>}});
+               {"guards", ReadRows<&GraphJson::guards, 3>},
+               {"loops", ReadRows<&GraphJson::loops, 2>, /*optional=*/true}});
 }
 
 void ReadSection(JsonReader& json, GraphJson& graph) {

@@ -65,6 +65,7 @@ struct GraphJson {
   std::vector<std::vector<int64_t>> scalars;  // [node, step], in the order of the arguments
   std::vector<std::vector<int64_t>> binds;    // [node, symbol], in the order of the elements
   std::vector<std::vector<int64_t>> guards;   // [node, entry, 0 or 1]
+  std::vector<std::vector<int64_t>> loops;    // [node, the node that it goes back to]
 };
 
 // Throws Error(kGraph). Unknown members are skipped, missing and repeated ones are errors.

@@ -46,7 +46,7 @@ class CompiledModel:
             return self.spec.executor, "it is asked for"
         if self.imported.dynamic:
             return "vm", self.imported.dynamic
-        if any(call.guards for call in self.graph.calls):
+        if any(call.guards or call.loop for call in self.graph.calls):
             return "vm", "it has control flow"
         return "graph", "all shapes are static"
 

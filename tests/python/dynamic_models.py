@@ -143,6 +143,129 @@ def detection(path: Path, *, by_center: bool = False, limit: int | None = 7) -> 
     return save(path, nodes, inputs, ["chosen", "best"], weights, types)
 
 
+def body(nodes: list[onnx.NodeProto], inputs: str, outputs: str, **types: Any) -> onnx.GraphProto:
+    """The body of a loop: names, of turn, condition and what is carried; types by name."""
+
+    def values(names: str) -> list[onnx.ValueInfoProto]:
+        return [
+            helper.make_tensor_value_info(name, *types.get(name, (TensorProto.FLOAT, None)))
+            for name in names.split()
+        ]
+
+    usual = {
+        "i": (TensorProto.INT64, ()),
+        "go": (TensorProto.BOOL, ()),
+        "on": (TensorProto.BOOL, ()),
+    }
+    types = {**usual, **types}
+    return helper.make_graph(nodes, "body", values(inputs), values(outputs))
+
+
+def _float(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+
+
+def counted_loop(path: Path) -> Path:
+    """As many turns as an input says: two values that change places, and one that is collected."""
+    inner = [
+        node("Identity", "go", "on"),
+        node("Identity", "b", "a2"),
+        node("Mul", "a outer", "half"),
+        node("Add", "half b", "b2"),
+        node("ReduceSum", "b2", "sum", keepdims=0),
+    ]
+    graph = body(inner, "i go a b", "on a2 b2 sum")
+    nodes = [
+        node("Relu", "x", "outer"),
+        helper.make_node(
+            "Loop", ["turns", "", "x", "y"], ["p", "q", "sums"], name="loop", body=graph
+        ),
+        node("Sub", "p q", "z"),
+    ]
+    inputs = {"x": ("N", 5), "y": ("N", 5), "turns": ()}
+    return save(path, nodes, inputs, ["z", "sums"], {}, {"turns": TensorProto.INT64})
+
+
+def searching_loop(path: Path) -> Path:
+    """Newton's method, until it is exact enough or a limit is reached; every guess is collected."""
+    inner = [
+        node("Div", "x guess", "quotient"),
+        node("Add", "quotient guess", "twice"),
+        node("Mul", "twice half", "next"),
+        node("Sub", "next guess", "change"),
+        node("Abs", "change", "size"),
+        node("ReduceMax", "size", "largest", keepdims=0),
+        node("Greater", "largest tolerance", "on"),
+        node("Add", "i i", "double"),
+    ]
+    graph = body(
+        inner,
+        "i go guess",
+        "on next size double",
+        double=(TensorProto.INT64, ()),
+        size=(TensorProto.FLOAT, (4,)),
+    )
+    nodes = [
+        helper.make_node(
+            "Loop", ["limit", "start", "x"], ["root", "sizes", "numbers"], name="loop", body=graph
+        )
+    ]
+    weights = {"half": np.array(0.5, "float32"), "tolerance": np.array(1e-4, "float32")}
+    types = {"limit": TensorProto.INT64, "start": TensorProto.BOOL, "numbers": TensorProto.INT64}
+    inputs = {"x": (4,), "limit": (), "start": ()}
+    return save(path, nodes, inputs, ["root", "sizes", "numbers"], weights, types)
+
+
+def nested_loops(path: Path) -> Path:
+    """A loop in a loop, the inner with as many turns as the outer has made, and an If."""
+    names = {"j": (TensorProto.INT64, ()), "yes": (TensorProto.BOOL, ())}
+    names["still"] = names["yes"]
+    turn = [node("Identity", "yes", "still"), node("Add", "v one", "w")]
+    innermost = body(turn, "j yes v", "still w", **names)
+    inner = [
+        node("Identity", "go", "on"),
+        helper.make_node("Loop", ["i", "", "s"], ["t"], name="inner", body=innermost),
+        node("Mul", "t factor", "u"),
+        node("ReduceSum", "u", "sum", keepdims=0),
+        node("Greater", "sum one", "many"),
+        helper.make_node(
+            "If",
+            ["many"],
+            ["next"],
+            then_branch=helper.make_graph(
+                [node("Sub", "u one", "less")], "then", [], [_float("less")]
+            ),
+            else_branch=helper.make_graph([node("Exp", "u", "more")], "else", [], [_float("more")]),
+        ),
+    ]
+    outer = body(inner, "i go s", "on next")
+    nodes = [
+        helper.make_node("Loop", ["turns", "", "x"], ["y"], name="outer", body=outer),
+    ]
+    weights = {"one": np.array(1, "float32"), "factor": np.array(0.75, "float32")}
+    inputs = {"x": (3,), "turns": ()}
+    return save(path, nodes, inputs, ["y"], weights, {"turns": TensorProto.INT64})
+
+
+def scan(path: Path) -> Path:
+    """Sums from the front, and products from the end, along axes of open length."""
+    step = [node("Add", "total part", "next"), node("Mul", "next back", "both")]
+    graph = body(step, "total part back", "next both")
+    nodes = [
+        helper.make_node(
+            "Scan",
+            ["zero", "x", "y"],
+            ["last", "all"],
+            body=graph,
+            num_scan_inputs=2,
+            scan_input_axes=[0, 1],
+            scan_input_directions=[0, 1],
+        )
+    ]
+    inputs: dict[str, tuple[int | str, ...]] = {"x": ("T", 4), "y": (4, "T")}
+    return save(path, nodes, inputs, ["last", "all"], {"zero": np.zeros(4, "float32")})
+
+
 def requested(path: Path) -> Path:
     """Reshape, Expand, Range and Slice by values that are inputs."""
     nodes = [

@@ -167,6 +167,80 @@ def test_a_limit_of_boxes_that_is_an_input(tmp_path: Path) -> None:
         model.check(boxes=boxes, scores=scores, limit=np.array([limit]))
 
 
+def test_a_loop_of_as_many_turns_as_an_input_says(tmp_path: Path) -> None:
+    model = opened(tmp_path, dynamic_models.counted_loop(tmp_path / "m.onnx"))
+    for turns, n in ((3, 2), (0, 2), (1, 7), (10, 1), (2, 3)):
+        model.check(x=random(n, 5), y=random(n, 5, seed=1), turns=np.array(turns))
+
+
+def test_a_loop_that_ends_by_what_it_computes(tmp_path: Path) -> None:
+    model = opened(tmp_path, dynamic_models.searching_loop(tmp_path / "m.onnx"))
+    counts = set()
+    for scale, limit, start in (
+        (1, 50, True),
+        (1e4, 50, True),
+        (1, 3, True),
+        (1, 0, True),
+        (1, 9, False),
+    ):
+        inputs = {"x": np.abs(random(4)) * np.float32(scale) + 1, "limit": np.array(limit)}
+        inputs["start"] = np.array(start)
+        model.check(**inputs)
+        counts.add(len(model.run(**inputs)[1]))
+    assert len(counts) == 4
+
+
+def test_loops_in_loops(tmp_path: Path) -> None:
+    model = opened(tmp_path, dynamic_models.nested_loops(tmp_path / "m.onnx"))
+    for turns in (0, 1, 2, 5):
+        model.check(x=random(3), turns=np.array(turns))
+
+
+def test_a_long_loop_is_not_unrolled(tmp_path: Path) -> None:
+    step = [node("Identity", "go", "on"), node("Mul", "v v", "s"), node("Sub", "s half", "w")]
+    loop = onnx.helper.make_node(
+        "Loop",
+        ["turns", "", "x"],
+        ["y"],
+        name="long",
+        body=dynamic_models.body(step, "i go v", "on w"),
+    )
+    weights = {"turns": np.array(10_000), "half": np.array(0.5, "float32")}
+    path = save(tmp_path / "m.onnx", [loop], {"x": (3,)}, ["y"], weights)
+    model = opened(tmp_path, path)
+    assert model.compiled.executor == ("vm", "it has control flow")
+    assert len(model.compiled.graph.calls) < 30
+    model.check(x=np.array([0.1, 0.5, 1.0], "float32"))
+
+
+def test_control_flow_on_the_graph_executor_is_refused(tmp_path: Path) -> None:
+    for make in (dynamic_models.branches, dynamic_models.nested_loops):
+        path = make(tmp_path / "m.onnx")
+        inputs = ["x=float32[2,6]"] if make is dynamic_models.branches else []
+        with pytest.raises(UnsupportedError, match=r"known at run time only(.|\n)*EXECUTOR vm"):
+            compile_model(spec(path, *inputs, executor="graph"))
+
+
+def test_a_scan_over_an_axis_of_open_length(tmp_path: Path) -> None:
+    model = opened(tmp_path, dynamic_models.scan(tmp_path / "m.onnx"), "T<=9")
+    assert -2 not in model.compiled.plan.offsets  # what it collects has a bound
+    for length in (1, 5, 9, 2):
+        model.check(x=random(length, 4), y=random(4, length, seed=1))
+
+
+def test_what_a_loop_carries_keeps_its_shape(tmp_path: Path) -> None:
+    grow = dynamic_models.body(
+        [node("Identity", "go", "on"), node("Concat", "v v", "w", axis=0)], "i go v", "on w"
+    )
+    loop = onnx.helper.make_node("Loop", ["turns", "", "x"], ["y"], name="grow", body=grow)
+    types = {"turns": onnx.TensorProto.INT64}
+    path = save(tmp_path / "m.onnx", [loop], {"x": (3,), "turns": ()}, ["y"], types=types)
+    with pytest.raises(
+        UnsupportedError, match=r"carries is float32 \[3\] before a turn, float32 \[6\] after"
+    ):
+        compile_model(spec(path))
+
+
 def test_shapes_that_are_inputs(tmp_path: Path) -> None:
     model = opened(tmp_path, dynamic_models.requested(tmp_path / "m.onnx"))
 

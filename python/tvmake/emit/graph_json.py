@@ -78,7 +78,7 @@ def graph_json(graph: Graph, plan: MemoryPlan, weights_id: str) -> str:
 
 def _dynamic(graph: Graph, order: list[int]) -> dict[str, Any]:
     """What is known at run time only, and how it is computed. Nothing for a static graph."""
-    if not graph.symbols and not any(call.guards for call in graph.calls):
+    if not graph.symbols and not any(call.guards or call.loop for call in graph.calls):
         return {}
     builder = ProgramBuilder([symbol.name for symbol in graph.symbols])
     entries = {tensor: position for position, tensor in enumerate(order)}
@@ -102,9 +102,21 @@ def _dynamic(graph: Graph, order: list[int]) -> dict[str, Any]:
             for node, call in numbered
             for tensor, value in call.guards
         ],
+        "loops": [
+            [node, first + _first_call(graph, call.loop.first)]
+            for node, call in numbered
+            if call.loop
+        ],
         "steps": [list(step) for step in builder.finish().steps],
     }
     return {"dynamic": document}
+
+
+def _first_call(graph: Graph, index: int) -> int:
+    """The first call from an index on that is not a view, which is made once for all."""
+    while graph.calls[index].is_view:
+        index += 1
+    return index
 
 
 def _symbol(symbol: Symbol) -> dict[str, Any]:

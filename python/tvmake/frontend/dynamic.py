@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from tvm import relax, te
 
-from . import data_operators, shape_operators
+from . import data_operators, loops, shape_operators
 from .expressions import OPAQUE, extents_tensor
 from .shape_rules import EXACT_ON_INTEGERS, RULES
 from .slice_operator import convert_slice
@@ -146,6 +146,7 @@ def _result_type(node: NodeProto, operator: Operator) -> str:
 
 _CONVERTERS: dict[str, Rule] = {
     **data_operators.RULES,
+    **loops.RULES,
     **shape_operators.RULES,
     "Slice": convert_slice,
 }

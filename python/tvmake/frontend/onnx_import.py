@@ -31,15 +31,17 @@ from .imported import (
     variable_name,
     why_dynamic,
 )
+from .loops import LOOP_MARKS
 from .onnx_bind import bind_inputs
 from .onnx_branches import inline_branches
 from .onnx_elements import STORED, interface_types, store_elements
 from .onnx_zipmap import drop_zip_maps
 from .unsupported import TEXT_ADVICE, onnx_advice, unsupported_error
 
-_HANDLED_BY_THE_IMPORTER = {"Constant", "If"}
+_HANDLED_BY_THE_IMPORTER = {"Constant", "If", *LOOP_MARKS}
 
 # TVM's converters of these are incomplete or wrong; ONNX defines them by other operators.
+_CONTROL_FLOW = {"If", "Loop", "Scan"}
 _BODY_IS_BETTER = {"Attention"}
 
 
@@ -143,8 +145,10 @@ def _import(
         return operator in _known_operators() and not better and operator not in replaced
 
     while True:
-        graph = flatten(model, inputs, is_supported, known_types)
+        graph = flatten(model, inputs, is_supported, known_types, static=static)
         _check_values(graph, path)
+        if static:
+            _check_control_flow(graph, path)
         _check_operators(graph, path)
         _store(graph)
         if not static:
@@ -187,6 +191,17 @@ def _check_operators(graph: FlatGraph, path: Path) -> None:
         advices = {name: onnx_advice(name, _opset(name, graph.opsets)) for name in unsupported}
         where = f"{path}, opset {_opset('', graph.opsets)}"
         raise unsupported_error(unsupported, where, advices)
+
+
+def _check_control_flow(graph: FlatGraph, path: Path) -> None:
+    for node in graph.node:
+        if node.op_type in _CONTROL_FLOW and node.domain in ("", "ai.onnx"):
+            raise UnsupportedError(
+                f"what {node.op_type} does is known at run time only",
+                where=f"{path}, node '{node_name(node)}'",
+                expected="a course that is known at compile time",
+                fix="EXECUTOR vm, or leave EXECUTOR out",
+            )
 
 
 def _check_values(graph: FlatGraph, path: Path) -> None:

@@ -36,12 +36,16 @@ class Shapes:
 
     Attributes:
         upper: upper bounds of the symbols made here, in terms of others.
+        limits: the most turns of loops that collect values, by the loop's name.
+        carried: the first values of what loops carry, likewise.
     """
 
     def __init__(self, builder: relax.BlockBuilder | None = None) -> None:
         self.builder = builder
         self.values: dict[str, Values] = {}
         self.upper: dict[str, Dim] = {}
+        self.limits: dict[str, Dim] = {}
+        self.carried: dict[str, list[relax.Expr]] = {}
         self.analyzer = tvm.sym.Analyzer()
         self._names: set[str] = set()
 

@@ -25,6 +25,7 @@ _BY_OPERATOR = {
         ("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"),
         TEXT_ADVICE,
     ),
+    "Scan": "vm runs scans whose outputs have their first axis in front and in order",
     "ImageDecoder": "decode the image in the program: PREPROCESS takes its pixels",
 }
 _TRAINING = "ai.onnx.preview.training"

@@ -17,9 +17,10 @@ from tvmake.errors import UnsupportedError
 from tvmake.frontend.symbolic import BIND as SYMBOLS
 from tvmake.frontend.symbolic import substitute
 from tvmake.lower.extents import Bounds, extent, same_size
-from tvmake.lower.graph import BIND, VIEW, Call, Graph, Tensor
+from tvmake.lower.graph import BIND, VIEW, Call, Graph, Loop, Tensor
 from tvmake.lower.guards import guard_calls
 from tvmake.lower.kernel import Kernel, copy_kernel
+from tvmake.lower.loops import Loops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ def build_graph(
     Raises:
         UnsupportedError: when main holds anything but calls of kernels.
     """
-    builder = _Builder(kernels, groups, bounds or Bounds())
+    builder = Builder(kernels, groups, bounds or Bounds())
     builder.symbols += symbols
     for parameter, name, dtype in zip_longest(main.params, inputs, types[0]):
         builder.add_input(parameter, name, dtype)
@@ -63,7 +64,7 @@ def build_graph(
     return builder.finish(main.body.body, tuple(outputs), types[1])
 
 
-class _Builder:
+class Builder:
     """Collects tensors and calls; weights are moved in front of the intermediates at the end."""
 
     def __init__(
@@ -81,14 +82,17 @@ class _Builder:
         self.values: list[np.ndarray[Any, Any]] = []
         self.bound: dict[object, tuple[int, ...]] = {}
         self.names: set[str] = set()
+        self.loops = Loops()
 
     def add_input(self, parameter: relax.Var, name: str, dtype: str | None) -> None:
-        tensor = self._describe(self._unique(name), parameter.ty)
+        """An input of the model."""
+        tensor = self._describe(self.unique(name), parameter.ty)
         index = self._add(replace(tensor, dtype=interface(dtype or tensor.dtype)))
         self.inputs.append(index)
         self.bound[parameter.__chandle__()] = (self._seen_as(index, tensor.dtype),)
 
     def add_binding(self, binding: relax.Binding) -> None:
+        """One line of main."""
         if isinstance(binding, relax.MatchCast):
             self._match(binding)
             return
@@ -97,6 +101,7 @@ class _Builder:
     def finish(
         self, result: relax.Expr, output_names: tuple[str, ...], dtypes: Sequence[str]
     ) -> Graph:
+        """The graph, with the weights behind the inputs."""
         outputs = self._distinct_outputs(self._operands(result), output_names)
         for result_index, dtype in enumerate(dtypes):
             if dtype:
@@ -116,6 +121,8 @@ class _Builder:
                 inputs=move(call.inputs),
                 outputs=move(call.outputs),
                 guards=tuple((position[index], value) for index, value in call.guards),
+                loop=call.loop
+                and Loop(call.loop.first, move(call.loop.states), move(call.loop.collected)),
             )
             for call in guarded
         )
@@ -139,7 +146,7 @@ class _Builder:
             return
         names = tuple(dim.name for dim in binding.var.ty.values)
         self.symbols += names
-        self.calls.append(Call(self._unique("bind"), BIND, value, (), binds=names))
+        self.calls.append(Call(self.unique("bind"), BIND, value, (), binds=names))
 
     def _evaluate(self, value: relax.Expr, variable: relax.Var) -> tuple[int, ...]:
         if isinstance(value, relax.TupleGetItem):
@@ -147,8 +154,13 @@ class _Builder:
         if not isinstance(value, relax.Call):
             return self._operands(value)
         operator = value.op.name if isinstance(value.op, tvm.ir.Op) else ""
-        if isinstance(value.op, relax.ExternFunc) and value.op.global_symbol == SYMBOLS:
-            return self._operands(value.args[0])
+        if isinstance(value.op, relax.ExternFunc):
+            symbol = str(value.op.global_symbol)
+            operands = tuple(index for arg in value.args for index in self._operands(arg))
+            if symbol == SYMBOLS:
+                return operands
+            if (marked := self.loops.add(self, symbol, operands)) is not None:
+                return marked
         if operator == "relax.reshape":
             return (self._view(self._operands(value.args[0])[0], variable.ty),)
         if operator != "relax.call_tir":
@@ -181,7 +193,7 @@ class _Builder:
     ) -> tuple[int, ...]:
         kernel = self.kernels[name]
         self.used[name] = kernel
-        call_name = self._unique(name)
+        call_name = self.unique(name)
         results = tuple(
             self._tensor(call_name if len(fields) == 1 else f"{call_name}.{i}", field)
             for i, field in enumerate(fields)
@@ -229,34 +241,49 @@ class _Builder:
         tensor = self.tensors[source]
         if tensor.dtype == dtype:
             return source
-        view = self._add(replace(tensor, name=self._unique(f"{tensor.name}.{dtype}"), dtype=dtype))
+        view = self._add(replace(tensor, name=self.unique(f"{tensor.name}.{dtype}"), dtype=dtype))
         self.calls.append(Call(self.tensors[view].name, VIEW, (source,), (view,)))
         return view
 
     def _view(self, source: int, result: relax.TensorType) -> int:
-        name = self._unique("reshape")
+        name = self.unique("reshape")
         view = self._tensor(name, result)
         self.calls.append(Call(name, VIEW, (source,), (view,)))
         return view
 
     def _distinct_outputs(self, outputs: tuple[int, ...], names: tuple[str, ...]) -> list[int]:
         """Outputs that are inputs, weights or one another under another shape get a copy."""
-        root = {call.outputs[0]: call.inputs[0] for call in self.calls if call.is_view}
+        roots = self.roots()
         taken = {*self.inputs, *self.weights.values()}
         distinct = []
         for output, name in zip(outputs, names, strict=True):
-            source = output
-            while source in root:
-                source = root[source]
+            source = roots[output]
             if source in taken:
-                source = self._copy(output, name)
+                source = self.copy(output, name)
                 distinct.append(source)
             else:
                 distinct.append(output)
             taken.add(source)
         return distinct
 
-    def _copy(self, source: int, name: str) -> int:
+    def roots(self) -> list[int]:
+        """For each tensor, the one whose memory it is."""
+        roots = list(range(len(self.tensors)))
+        for call in self.calls:
+            if call.is_view:
+                roots[call.outputs[0]] = roots[call.inputs[0]]
+        return roots
+
+    def copy(self, source: int, name: str) -> int:
+        """A copy of a tensor."""
+        tensor = self.tensors[source]
+        call_name = self.unique(f"copy_{name}")
+        result = self._add(Tensor(call_name, tensor.dtype, tensor.shape, tensor.dims))
+        self.calls.append(Call(call_name, self.copy_kernel(source), (source,), (result,)))
+        return result
+
+    def copy_kernel(self, source: int) -> str:
+        """The kernel that copies tensors like this one."""
         tensor = self.tensors[source]
         shape: tuple[Any, ...] = tensor.shape
         label = "_".join((tensor.dtype, *map(str, shape)))
@@ -266,10 +293,7 @@ class _Builder:
         kernel_name = f"copy_{label}"
         kernel = self.kernels.setdefault(kernel_name, copy_kernel(tensor.dtype, shape))
         self.used[kernel_name] = kernel
-        call_name = self._unique(f"copy_{name}")
-        result = self._add(Tensor(call_name, tensor.dtype, tensor.shape, tensor.dims))
-        self.calls.append(Call(call_name, kernel_name, (source,), (result,)))
-        return result
+        return kernel_name
 
     def _operands(self, value: relax.Expr) -> tuple[int, ...]:
         if isinstance(value, relax.Var):
@@ -288,7 +312,7 @@ class _Builder:
         digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
         key = digest.digest()
         if key not in self.weights:
-            self.weights[key] = self._tensor(self._unique(f"p{len(self.weights)}"), constant.ty)
+            self.weights[key] = self._tensor(self.unique(f"p{len(self.weights)}"), constant.ty)
             self.values.append(value)
         return self.weights[key]
 
@@ -307,7 +331,8 @@ class _Builder:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def _unique(self, name: str) -> str:
+    def unique(self, name: str) -> str:
+        """A name that no tensor and no call has."""
         unique, count = name, 0
         while unique in self.names:
             count += 1

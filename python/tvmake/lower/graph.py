@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VIEW = "__nop"  # GraphExecutor's name of a call that only gives its input another shape
 WEIGHT = -1
 POOLED = -2
+REPEAT = "__repeat"  # goes back to an earlier call while its input, one bool, is true
 BIND = "__bind"  # takes the elements of its input for the values of symbols
 
 
@@ -50,6 +51,21 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Loop:
+    """Calls that are made again and again.
+
+    Attributes:
+        first: index of the call that a turn begins with.
+        states: the tensors that each turn overwrites.
+        collected: the tensors of which each turn writes a part.
+    """
+
+    first: int
+    states: tuple[int, ...]
+    collected: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Call:
     """One kernel call, or one view.
 
@@ -61,6 +77,7 @@ class Call:
         binds: the symbols whose values a BIND call reads from its input.
         guards: pairs (tensor, value): the call is needed only if each of these tensors of one bool
             has this value.
+        loop: what a REPEAT call repeats.
     """
 
     name: str
@@ -73,6 +90,13 @@ class Call:
     scalars: tuple[Any, ...] = ()
     binds: tuple[str, ...] = ()
     guards: tuple[tuple[int, bool], ...] = ()
+    loop: Loop | None = None
+
+    @property
+    def overwrites(self) -> int | None:
+        """The tensor, one of its inputs, that the call writes to, if it does so."""
+        special = self.kernel in (VIEW, BIND, REPEAT)
+        return None if special or self.outputs else self.inputs[-1]
 
     @property
     def is_view(self) -> bool:

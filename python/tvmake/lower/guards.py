@@ -7,6 +7,7 @@ every value is asked, from the outputs backward, under which conditions somebody
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from tvmake.lower.extents import variables
@@ -25,13 +26,27 @@ def guard_calls(
     tensors: Sequence[Tensor], calls: Sequence[Call], outputs: Iterable[int]
 ) -> list[Call]:
     """Give each call the conditions under which it is needed."""
-    if not any(call.kernel.startswith(SELECT) for call in calls):
+    if not any(call.kernel.startswith(SELECT) or call.loop for call in calls):
         return list(calls)
     wanted: dict[int, Guards] = dict.fromkeys(outputs, ())
     symbols: dict[str, Guards] = {}
     guarded: list[Call] = []
-    for call in reversed(calls):
+    turns: dict[int, Guards] = {}  # by what a loop overwrites: when its turns are made
+    made = {index: time for time, call in enumerate(calls) for index in call.outputs}
+    for time, call in reversed(list(enumerate(calls))):
         guards = _needed(call, wanted, symbols)
+        if call.loop:
+            results = (*call.loop.states, *call.loop.collected)
+            guards = _common_of(wanted[index] for index in results if index in wanted)
+            turn = (*guards, (call.inputs[0], True))
+            turns |= dict.fromkeys(call.loop.states, turn)
+            # Their first values are needed before it is known whether there is a turn.
+            wanted |= dict.fromkeys(call.loop.states, guards)
+            wanted |= dict.fromkeys(call.loop.collected, turn)
+        elif call.overwrites is not None:
+            guards = turns[call.overwrites]
+        known = (made.get(index, -1) < time for index, _ in guards)
+        guards = tuple(guard for guard, _ in zip(guards, takewhile(bool, known), strict=False))
         dims = [dim for index in call.outputs for dim in tensors[index].dims]
         for name in {v.name for dim in (*dims, *call.scalars) for v in variables(dim)}:
             symbols[name] = _common(symbols.get(name), guards)
@@ -49,6 +64,10 @@ def guard_calls(
 def _needed(call: Call, wanted: dict[int, Guards], symbols: dict[str, Guards]) -> Guards:
     uses = [wanted[index] for index in call.outputs if index in wanted]
     uses += [symbols[name] for name in call.binds if name in symbols]
+    return _common_of(uses)
+
+
+def _common_of(uses: Iterable[Guards]) -> Guards:
     result: Guards | None = None
     for use in uses:
         result = _common(result, use)

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tvmake.lower.graph import POOLED, WEIGHT, MemoryPlan
+from tvmake.lower.lifetimes import lifetimes
 from tvmake.lower.pools import assign_pools
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from tvmake.lower.graph import Graph
 
@@ -84,7 +85,7 @@ def _view_roots(graph: Graph) -> list[int]:
 
 def _merge_in_place(graph: Graph, roots: list[int]) -> list[int]:
     """For each root, the root whose block of memory it takes over."""
-    last_use = _last_uses(graph, roots)
+    alive = lifetimes(graph, roots)
     fixed = {roots[index] for index in (*graph.inputs, *graph.weights, *graph.outputs)}
     block_of = list(range(len(graph.tensors)))
     for time, call in enumerate(graph.calls):
@@ -93,18 +94,10 @@ def _merge_in_place(graph: Graph, roots: list[int]) -> list[int]:
             source = used[position]
             if graph.tensors[source].is_unbounded or graph.tensors[call.outputs[output]].dims:
                 continue
-            dies_here = last_use[source] == time and source not in fixed
+            dies_here = alive[source][1] == time and source not in fixed
             if dies_here and used.count(source) == 1:
                 block_of[roots[call.outputs[output]]] = block_of[source]
     return block_of
-
-
-def _last_uses(graph: Graph, roots: list[int]) -> dict[int, int]:
-    last: dict[int, int] = {}
-    for time, call in enumerate(graph.calls):
-        for index in (*call.inputs, *call.outputs, *(tensor for tensor, _ in call.guards)):
-            last[roots[index]] = time
-    return last
 
 
 def _lifetimes(graph: Graph, roots: list[int], block_of: list[int]) -> list[_Block]:
@@ -114,20 +107,19 @@ def _lifetimes(graph: Graph, roots: list[int], block_of: list[int]) -> list[_Blo
     last: dict[int, int] = {}
     size: dict[int, int] = {}
 
-    def touch(indices: Iterable[int], time: int) -> None:
-        for index in indices:
-            root = roots[index]
-            if root not in elsewhere:
-                block = block_of[root]
-                first.setdefault(block, time)
-                last[block] = max(time, last.get(block, time))
-                size[block] = max(size.get(block, 0), graph.tensors[root].bytes)
+    def touch(root: int, *times: int) -> None:
+        if root not in elsewhere:
+            block = block_of[root]
+            first[block] = min(*times, first.get(block, end))
+            last[block] = max(*times, last.get(block, -1))
+            size[block] = max(size.get(block, 0), graph.tensors[root].bytes)
 
-    touch(graph.inputs, -1)
-    touch(graph.inputs, end)
-    for time, call in enumerate(graph.calls):
-        touch((*call.inputs, *call.outputs, *(tensor for tensor, _ in call.guards)), time)
-    touch(graph.outputs, end)
+    for root, times in lifetimes(graph, roots).items():
+        touch(root, *times)
+    for index in graph.inputs:
+        touch(roots[index], -1, end)
+    for index in graph.outputs:
+        touch(roots[index], end, end)
     return [_Block(block, size[block], first[block], last[block]) for block in sorted(first)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tvmake.lower.extents import variables
+from tvmake.lower.lifetimes import lifetimes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,9 @@ def assign_pools(graph: Graph, roots: Sequence[int]) -> dict[int, int]:
     unbounded = {root for root in roots if graph.tensors[root].is_unbounded} - set(graph.weights)
     if not unbounded:
         return {}
-    first, last = _lifetimes(graph, roots)
+    alive = lifetimes(graph, roots)
+    first = {root: times[0] for root, times in alive.items()}
+    last = {root: times[1] for root, times in alive.items()}
     stage_of = _stages(graph)
     kept = {roots[index] for index in (*graph.inputs, *graph.outputs)}
     pools: dict[int, int] = {root: root for root in unbounded & kept}
@@ -35,16 +38,6 @@ def assign_pools(graph: Graph, roots: Sequence[int]) -> dict[int, int]:
         buffers.append((last.get(root, 0), owner))
         pools[root] = owner
     return pools
-
-
-def _lifetimes(graph: Graph, roots: Sequence[int]) -> tuple[dict[int, int], dict[int, int]]:
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for time, call in enumerate(graph.calls):
-        for index in (*call.inputs, *call.outputs, *(tensor for tensor, _ in call.guards)):
-            first.setdefault(roots[index], time)
-            last[roots[index]] = time
-    return first, last
 
 
 def _stages(graph: Graph) -> dict[str, int]:

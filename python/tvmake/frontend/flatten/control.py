@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .fold import scalar
+from .loops import loop_at_run_time
 from .values import Tensor
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .values import Scope, Value
 
 _MOST_TURNS = 100_000
+_MOST_UNROLLED = 4_000  # operators, where a loop at run time is the alternative
 
 
 def _if(flat: Flattener, node: NodeProto, scope: Scope) -> list[Value | None] | None:
@@ -29,7 +31,24 @@ def _if(flat: Flattener, node: NodeProto, scope: Scope) -> list[Value | None] | 
 
 
 def _loop(flat: Flattener, node: NodeProto, scope: Scope) -> list[Value | None] | None:
-    limit_given = bool(node.input[0])
+    start = len(flat.nodes)
+    results = _unrolled(flat, node, scope)
+    if results is not None or flat.static:
+        return results
+    del flat.nodes[start:]
+    name, body = f"{scope.prefix}{flat.label(node)}", _graph(node, "body")
+    names = [*node.input, "", ""][: max(2, len(node.input))]
+
+    def make_turn(inputs: list[Tensor]) -> list[Value | None]:
+        return flat.run_graph(body, inputs, scope.inner(flat.label(node)))
+
+    num_scans = len(body.output) - 1 - (len(names) - 2)
+    return loop_at_run_time(flat, name, [scope.get(n) for n in names], num_scans, make_turn)
+
+
+def _unrolled(flat: Flattener, node: NodeProto, scope: Scope) -> list[Value | None] | None:
+    """The body, once for every turn; None when their number is not known."""
+    start, limit_given = len(flat.nodes), bool(node.input[0])
     limit = scalar(scope.get(node.input[0]))
     condition_given = len(node.input) > 1 and bool(node.input[1])
     condition = scope.get(node.input[1]) if condition_given else None
@@ -52,6 +71,8 @@ def _loop(flat: Flattener, node: NodeProto, scope: Scope) -> list[Value | None] 
         for scan, value in zip(scans, outputs[1 + len(state) :], strict=True):
             scan.append(value)
         turn += 1
+        if not flat.static and len(flat.nodes) - start > _MOST_UNROLLED:
+            return None
     types = [output.type.tensor_type for output in body.output[1 + len(state) :]]
     stacked = [_stack(flat, s, 0, t, scope) for s, t in zip(scans, types, strict=True)]
     return [*state, *stacked]
@@ -90,12 +111,16 @@ def _scan_turns(
     backwards = _attribute(node, "scan_input_directions", [0] * count)
     out_axes = _attribute(node, "scan_output_axes", [0] * num_outputs)
     out_backwards = _attribute(node, "scan_output_directions", [0] * num_outputs)
-    if len(inputs) != count or any(value.shape is None for value in inputs):
+    if len(inputs) != count or any(value.dims is None for value in inputs):
         return None
-    lengths = {(v.shape or ())[axis] for v, axis in zip(inputs, axes, strict=True)}
-    if len(lengths) != 1:
+    lengths = {(v.dims or ())[axis] for v, axis in zip(inputs, axes, strict=True)}
+    if None in lengths and not any([*out_axes, *out_backwards, flat.static]):
+        return _scan_at_run_time(
+            flat, node, state, inputs, list(zip(axes, backwards, strict=True)), scope
+        )
+    if len(lengths) != 1 or None in lengths:
         return None
-    (length,) = lengths
+    length = int(lengths.pop() or 0)
     scans: list[list[Value | None]] = [[] for _ in range(num_outputs)]
     for turn in range(length):
         inner = scope.inner(f"{flat.label(node)}/{turn}")
@@ -112,6 +137,35 @@ def _scan_turns(
         for scan, axis, back in zip(scans, out_axes, out_backwards, strict=True)
     ]
     return [*state, *stacked]
+
+
+def _scan_at_run_time(
+    flat: Flattener,
+    node: NodeProto,
+    state: list[Value | None],
+    inputs: list[Tensor],
+    ways: list[tuple[int, int]],
+    scope: Scope,
+) -> list[Value | None]:
+    """A scan over axes of open length; `ways`: each input's axis, and if it is read backwards."""
+    body, one = _graph(node, "body"), flat.scalar(np.int64(1))
+    extents = flat.emit("Shape", [inputs[0]], scope)
+    length = flat.emit("Gather", [extents, flat.scalar(np.int64(ways[0][0]))], scope, axis=0)
+
+    def make_turn(marked: list[Tensor]) -> list[Value | None]:
+        turn, _, *carried = marked
+        inner = scope.inner(flat.label(node))
+        last = flat.emit("Sub", [length, one], inner)
+        from_end = flat.emit("Sub", [last, turn], inner)
+        slices = [
+            flat.emit("Gather", [value, from_end if back else turn], inner, axis=axis)
+            for value, (axis, back) in zip(inputs, ways, strict=True)
+        ]
+        return [None, *flat.run_graph(body, [*carried, *slices], inner)]
+
+    name = f"{scope.prefix}{flat.label(node)}"
+    num_scans = len(body.output) - len(state)
+    return loop_at_run_time(flat, name, [length, None, *state], num_scans, make_turn)
 
 
 def _take(flat: Flattener, value: Tensor, axis: int, index: int, scope: Scope) -> Tensor:

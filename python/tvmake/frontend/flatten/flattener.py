@@ -38,6 +38,7 @@ Rule: TypeAlias = "Callable[[Flattener, NodeProto, Scope], list[Value | None] | 
 _RULES: dict[str, Rule] = {**control.RULES, **sequences.RULES, **rules.RULES}
 RESOLVED = frozenset(_RULES)
 
+OWN_DOMAIN = "tvmake"  # of nodes that ONNX has not
 _OWN_OPSET = 18  # of the nodes that rules add
 _MOST_NODES = 200_000
 _SMALL = 4096  # bytes of a constant that may describe a shape
@@ -73,6 +74,8 @@ def flatten(
     inputs: Mapping[str, Value],
     is_supported: Callable[[NodeProto], bool],
     known_types: Mapping[str, TypeProto],
+    *,
+    static: bool = True,
 ) -> FlatGraph:
     """Flatten a model's graph.
 
@@ -82,11 +85,12 @@ def flatten(
         is_supported: whether a node can be compiled as it is. If it cannot, but ONNX defines it by
             other operators, these take its place.
         known_types: of the graph's values, as ONNX's shape inference tells them.
+        static: whether every loop must be known; else loops may be left to the run.
 
     Raises:
         UnsupportedError: when an output is no tensor, or the graph grows without end.
     """
-    flattener = Flattener(model, is_supported, known_types)
+    flattener = Flattener(model, is_supported, known_types, static=static)
     return flattener.run(model.graph, inputs)
 
 
@@ -98,7 +102,10 @@ class Flattener:
         model: ModelProto,
         is_supported: Callable[[NodeProto], bool],
         known_types: Mapping[str, TypeProto],
+        *,
+        static: bool,
     ) -> None:
+        self.static = static
         self.opsets = _opsets(model.opset_import)
         self.ir_version = int(model.ir_version)
         self.functions = {(f.domain, f.name, f.overload): f for f in model.functions}
@@ -170,7 +177,7 @@ class Flattener:
         if mark > _MOST_NODES:
             raise UnsupportedError(
                 f"the model's loops come to more than {_MOST_NODES} operators when unrolled",
-                fix="EXECUTOR vm runs loops as they are",
+                fix="EXECUTOR vm, or leave EXECUTOR out: loops are run then",
             )
         rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         results = rule(self, node, scope) if rule else None
@@ -315,6 +322,25 @@ class Flattener:
         own.prefix = ""
         results = self._fold(node, operands, own) or self._keep(node, operands, own)
         return [result for result in results if isinstance(result, Tensor)]
+
+    def mark(
+        self,
+        op_type: str,
+        operands: Items[Tensor | None],
+        types: Items[TypeProto],
+        name: str,
+        **attributes: Any,
+    ) -> list[Tensor]:
+        """Add a node of our own, with results of these types."""
+        names = [tensor.name if tensor else "" for tensor in operands]
+        outputs = [self.fresh(f"{name}/{op_type}") for _ in types]
+        node = onnx.helper.make_node(op_type, names, outputs, name, domain=OWN_DOMAIN, **attributes)
+        self.nodes.append(node)
+        self.types |= {
+            output: int(kind.tensor_type.elem_type)
+            for output, kind in zip(outputs, types, strict=True)
+        }
+        return [Tensor(output, kind) for output, kind in zip(outputs, types, strict=True)]
 
     def unsqueeze(self, value: Tensor, axis: int, scope: Scope) -> Tensor:
         """The tensor with one more axis."""
