@@ -186,6 +186,25 @@ def counted_loop(path: Path) -> Path:
     return save(path, nodes, inputs, ["z", "sums"], {}, {"turns": TensorProto.INT64})
 
 
+def convolving_loop(path: Path) -> Path:
+    """Convolutions, and an operator that is in the loop and behind it."""
+    inner = [
+        node("Conv", "v kernel", "c", pads=[1, 1, 1, 1]),
+        node("Relu", "image", "clean"),
+        node("Add", "c clean", "w"),
+        node("Identity", "go", "on"),
+    ]
+    graph = body(inner, "i go v", "on w")
+    nodes = [
+        helper.make_node("Loop", ["turns", "yes", "image"], ["y"], name="loop", body=graph),
+        node("Relu", "image", "last"),
+        node("Mul", "last y", "z"),
+    ]
+    weights = {"kernel": random(8, 8, 3, 3, seed=5) * np.float32(0.1), "yes": np.array(True)}
+    inputs = {"image": (1, 8, 6, 5), "turns": ()}
+    return save(path, nodes, inputs, ["z"], weights, {"turns": TensorProto.INT64})
+
+
 def searching_loop(path: Path) -> Path:
     """Newton's method, until it is exact enough or a limit is reached; every guess is collected."""
     inner = [

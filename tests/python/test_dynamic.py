@@ -190,6 +190,12 @@ def test_a_loop_that_ends_by_what_it_computes(tmp_path: Path) -> None:
     assert len(counts) == 4
 
 
+def test_a_loop_over_blocked_layouts(tmp_path: Path) -> None:
+    model = opened(tmp_path, dynamic_models.convolving_loop(tmp_path / "m.onnx"))
+    for turns in (2, 0, 4):
+        model.check(image=random(1, 8, 6, 5), turns=np.array(turns))
+
+
 def test_loops_in_loops(tmp_path: Path) -> None:
     model = opened(tmp_path, dynamic_models.nested_loops(tmp_path / "m.onnx"))
     for turns in (0, 1, 2, 5):

@@ -48,6 +48,8 @@ def loop_at_run_time(
         UnsupportedError: when the loop carries anything but tensors.
     """
     limit, condition, *state = _tensors(first, name)
+    if condition is not None and scalar(condition):
+        condition = None
     kinds = [tensor.type for tensor in state if tensor]
     types = [_scalar(TensorProto.INT64), _scalar(TensorProto.BOOL), *kinds]
     turn = flat.mark(BEGIN, [limit, condition, *state], types, name, bounded=int(num_scans > 0))
