@@ -82,7 +82,13 @@ def _imported_facts(path: Path, inputs: Sequence[InputSpec]) -> dict[str, Any]:
         "weight_bytes": sum(value.nbytes for value in graph.values),
         "activation_bytes": None if POOLED in model.plan.offsets else model.plan.arena_bytes,
         "operators": [
-            {"name": name, "count": count, "unsupported_nodes": [], "advice": ""}
+            {
+                "name": name,
+                "count": count,
+                "support": "direct",
+                "unsupported_nodes": [],
+                "advice": "",
+            }
             for name, count in sorted(counts.items())
         ],
     }
@@ -125,7 +131,7 @@ def _with_shapes(model: ModelProto, inputs: Sequence[InputSpec], path: Path) -> 
 def _operators(model: ModelProto) -> list[dict[str, Any]]:
     from tvmake.frontend import onnx_file
     from tvmake.frontend.converters import qualified_name
-    from tvmake.frontend.onnx_import import advice, unsupported_operators
+    from tvmake.frontend.onnx_import import advice, is_rewritten, unsupported_operators
 
     unsupported = unsupported_operators(model)
     nodes = onnx_file.walk_nodes(model.graph)
@@ -134,6 +140,9 @@ def _operators(model: ModelProto) -> list[dict[str, Any]]:
         {
             "name": name,
             "count": count,
+            "support": (
+                "none" if name in unsupported else "rewritten" if is_rewritten(name) else "direct"
+            ),
             "unsupported_nodes": unsupported.get(name, []),
             "advice": advice(name, model) if name in unsupported else "",
         }
@@ -149,6 +158,8 @@ def _as_text(facts: dict[str, Any]) -> str:
     for operator in facts["operators"]:
         nodes = operator["unsupported_nodes"]
         verdict = f"no: {', '.join(nodes)}\n{operator['advice']}" if nodes else "yes"
+        if operator["support"] == "rewritten":
+            verdict = "yes, rewritten"
         table.add_row(operator["name"], str(operator["count"]), verdict)
     text = io.StringIO()
     console = Console(file=text, width=100, highlight=False)

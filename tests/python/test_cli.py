@@ -118,7 +118,7 @@ def test_plan_is_quick_and_names_existing_files() -> None:
 
 
 def test_inspect(tmp_path: Path) -> None:
-    nodes = [node("Relu", "x", "a"), node("StringNormalizer", "a", "y")]
+    nodes = [node("Relu", "x", "a"), node("Celu", "a", "b"), node("StringNormalizer", "b", "y")]
     path = save(tmp_path / "m.onnx", nodes, {"x": ("N", 2)}, ["y"])
     model = onnx.load(path)
     model.graph.output[0].type.tensor_type.shape.dim.add().dim_param = "N"
@@ -127,9 +127,11 @@ def test_inspect(tmp_path: Path) -> None:
     assert "x=float32[N,2]" in text
     assert "no: node_y" in text
     facts = json.loads(tvmake("inspect", path, "--json").stdout)
-    assert [(o["name"], o["unsupported_nodes"]) for o in facts["operators"]] == [
-        ("Relu", []),
-        ("StringNormalizer", ["node_y"]),
+    operators = [(o["name"], o["support"], o["unsupported_nodes"]) for o in facts["operators"]]
+    assert operators == [
+        ("Celu", "rewritten", []),
+        ("Relu", "direct", []),
+        ("StringNormalizer", "none", ["node_y"]),
     ]
 
 

@@ -95,6 +95,11 @@ def unsupported_operators(model: ModelProto) -> dict[str, list[str]]:
     return found
 
 
+def is_rewritten(operator: str) -> bool:
+    """Whether other operators take the place of this one before it is converted."""
+    return operator in RESOLVED or operator not in _known_operators()
+
+
 def advice(operator: str, model: ModelProto) -> str:
     """What to do about an operator of the model that cannot be compiled."""
     return onnx_advice(operator, _opset(operator, onnx_file.opsets(model)))
