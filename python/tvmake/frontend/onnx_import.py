@@ -210,16 +210,17 @@ def _check_control_flow(graph: FlatGraph, path: Path) -> None:
 
 
 def _check_values(graph: FlatGraph, path: Path) -> None:
-    for value in [*graph.input, *graph.output]:
-        known = value.type.WhichOneof("value") is not None
-        if known and not onnx_file.is_tensor(value):
-            kind = value.type.WhichOneof("value")
-            text = kind == "tensor_type"  # what is_tensor() refuses else
+    fixes = [(value, TEXT_ADVICE) for value in graph.input]
+    fixes += [(value, "name the outputs that are wanted with OUTPUTS") for value in graph.output]
+    for value, fix in fixes:
+        kind = value.type.WhichOneof("value")
+        if kind is not None and not onnx_file.is_tensor(value):
+            is_text = kind == "tensor_type"  # else is_tensor() would have taken it
             raise UnsupportedError(
-                f"'{value.name}' is {'a tensor of strings' if text else f'of type {kind}'}",
+                f"'{value.name}' is {'a tensor of strings' if is_text else f'of type {kind}'}",
                 where=str(path),
                 expected="inputs and outputs that are tensors of numbers",
-                fix=TEXT_ADVICE if text else None,
+                fix=fix if is_text else None,
             )
 
 
