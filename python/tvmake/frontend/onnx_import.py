@@ -396,6 +396,12 @@ def _check_shapes(
                     continue
                 shape = getattr(field, "shape", None)
                 if shape is not None and all(isinstance(dim, tvm.tirx.IntImm) for dim in shape):
+                    if any(int(dim) < 0 for dim in shape):
+                        raise ModelError(
+                            f"the value '{variable.name}' has a negative extent: {field}",
+                            where=str(path),
+                            fix="export or copy the model again",
+                        )
                     continue
                 if static or shape is None:
                     raise UnsupportedError(
