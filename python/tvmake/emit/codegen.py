@@ -20,14 +20,16 @@ _called: set[tuple[str, int]] = set()  # functions that the module under way cal
 def compile_module(module: tvm.IRModule, target: tvm.target.Target) -> Any:
     """Compile prim funcs with global symbols to a runtime module."""
     _install()
-    module = tvm.IRModule(
-        {v: f.with_attr(_STATIC, True) if _is_static(f) else f for v, f in module.functions_items()}
-    )
-    # For RVV, TVM makes loops over scalable vectors, whose masked stores do not fit buffers that
-    # this pass has given a type of fixed vectors: TVM's own check fails.
-    keeps_types = "+v" in map(str, target.attrs.get("mattr") or ())
-    with tvm.transform.PassContext(config={"tirx.disable_storage_rewrite": keeps_types}):
-        return tvm.tirx.build(module, target, pipeline=_PIPELINE)
+    # Of a target with scalable vectors, TVM makes masked loops of any number of lanes, or none with
+    # vectors at all. Schedules write vectors of a fixed width: so prim funcs know the triple only.
+    plain = tvm.target.Target({"kind": "llvm", "mtriple": target.attrs["mtriple"]}, host=target)
+
+    def prepared(function: tirx.PrimFunc) -> tirx.PrimFunc:
+        bound = function.with_attr("target", plain)
+        return bound.with_attr(_STATIC, True) if _is_static(function) else bound
+
+    module = tvm.IRModule({v: prepared(f) for v, f in module.functions_items()})
+    return tvm.tirx.build(module, target, pipeline=_PIPELINE)
 
 
 @cache
