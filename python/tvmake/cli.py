@@ -5,6 +5,7 @@ Heavy imports (TVM, ONNX) happen inside the commands that need them.
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -183,6 +184,8 @@ def compile_command(
         )
     from tvmake.dump import Dump
 
+    if request.model.suffix.lower() != ".pt2":
+        _import_tvm_without_torch()
     compiled = compiler.compile_model(request, Dump(dump_dir) if dump_dir else None)
     compiler.emit(compiled, output_dir, cache_dir or compiler.default_cache_dir())
     if depfile:
@@ -194,6 +197,18 @@ def compile_command(
         from tvmake.report import compile_summary
 
         typer.echo(compile_summary(compiled))
+
+
+def _import_tvm_without_torch() -> None:
+    """Import TVM, which imports PyTorch wherever that is installed; this takes it seconds.
+
+    Only here, where the process is tvmake's own: other threads would miss PyTorch meanwhile.
+    """
+    sys.modules["torch"] = None  # type: ignore[assignment] # to import it is an ImportError
+    try:
+        importlib.import_module("tvm")
+    finally:
+        del sys.modules["torch"]
 
 
 @app.command("export")

@@ -5,9 +5,7 @@ Every stage is a function from one frozen value to the next; only the last one w
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,8 +67,6 @@ def compile_model(spec: ModelSpec, dump: Dump | None = None) -> CompiledModel:
     Raises:
         TvmakeError: when the model or the request is wrong.
     """
-    if spec.model.suffix.lower() != ".pt2":
-        _import_tvm_without_torch()
     from tvmake.frontend import import_model
     from tvmake.lower import build_graph, plan_memory
     from tvmake.lower.extents import Bounds
@@ -101,17 +97,6 @@ def compile_model(spec: ModelSpec, dump: Dump | None = None) -> CompiledModel:
         dump.kernels("3-kernels", graph.kernels)
         dump.plan("4-memory", graph, plan)
     return CompiledModel(spec, target, imported, graph, plan)
-
-
-def _import_tvm_without_torch() -> None:
-    """Import TVM, which imports PyTorch wherever that is installed; this takes it seconds."""
-    if "torch" in sys.modules:
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment] # to import it is an ImportError
-    try:
-        importlib.import_module("tvm")
-    finally:
-        del sys.modules["torch"]
 
 
 def emit(model: CompiledModel, output_dir: Path, cache_dir: Path) -> None:

@@ -38,7 +38,7 @@ WRONG = {
     ),
     "executor": (
         "tvmake_add_model(net MODEL dense.onnx EXECUTOR graf)",
-        ["EXECUTOR is 'graf'", "expected: auto or graph or vm", "fix: EXECUTOR graph"],
+        ["EXECUTOR is 'graf'", "expected: auto, graph or vm", "fix: EXECUTOR graph"],
     ),
     "library": (
         "tvmake_add_model(net MODEL dense.onnx LIBRARY MODULE)",
@@ -46,11 +46,11 @@ WRONG = {
     ),
     "runtime": (
         "tvmake_add_model(net MODEL dense.onnx RUNTIME EXTERN)",
-        ["RUNTIME is 'EXTERN'", "STATIC or SHARED or EXTERNAL", "fix: RUNTIME EXTERNAL"],
+        ["RUNTIME is 'EXTERN'", "STATIC, SHARED or EXTERNAL", "fix: RUNTIME EXTERNAL"],
     ),
     "goal": (
         "tvmake_add_model(net MODEL dense.onnx OPTIMIZE SPEEDY)",
-        ["OPTIMIZE is 'SPEEDY'", "expected: SPEED or SIZE or PRECISE", "fix: OPTIMIZE SPEED"],
+        ["OPTIMIZE is 'SPEEDY'", "expected: SPEED, SIZE or PRECISE", "fix: OPTIMIZE SPEED"],
     ),
     "weights": (
         "tvmake_add_model(net MODEL dense.onnx WEIGHTS FILES)",
@@ -98,7 +98,7 @@ WRONG = {
     ),
     "runtime: linkage": (
         "tvmake_runtime(LINKAGE DYNAMIC)",
-        ["LINKAGE is 'DYNAMIC'", "STATIC or SHARED or EXTERNAL"],
+        ["LINKAGE is 'DYNAMIC'", "STATIC, SHARED or EXTERNAL"],
     ),
     "runtime: component": (
         "tvmake_runtime(COMPONENTS core gpu)",

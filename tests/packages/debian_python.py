@@ -31,6 +31,9 @@ _START = {
     "arm64": 'qemu-aarch64 -L "$root" -0',
 }
 
+# A cache may be moved; a virtual environment starts it by a link.
+_ROOT = 'root=$(readlink -f "$0") && root=${root%/usr/bin/*}'
+
 
 def debian_python(architecture: str, cache: Path) -> Path:
     """The interpreter of one of Debian's architectures as a command of this machine.
@@ -39,7 +42,7 @@ def debian_python(architecture: str, cache: Path) -> Path:
         architecture: amd64 or arm64.
         cache: where it is kept.
     """
-    root = cache / "tests" / f"python{VERSION}-{_SUITE}-{architecture}"
+    root = cache / "tests" / f"{_SUITE}-{architecture}-python{VERSION}"
     python = root / "usr" / "bin" / "python3"
     if python.is_file():
         return python
@@ -57,7 +60,7 @@ def debian_python(architecture: str, cache: Path) -> Path:
     shutil.copy(headers / _TRIPLES[architecture] / own, headers / own)
     _compile(architecture, root / "usr" / "lib" / f"python{VERSION}", cache)
     start = f'{_START[architecture]} "$0" "$root/usr/bin/python{VERSION}" "$@"'
-    text = f'#!/bin/sh\nroot="{root}"\nexec {start}\n'
+    text = f"#!/bin/sh\n{_ROOT}\nexec {start}\n"
     partial = python.with_suffix(".part")
     partial.write_text(text, encoding="utf-8")
     partial.chmod(0o755)

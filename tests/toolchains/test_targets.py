@@ -44,14 +44,14 @@ DEBIAN_12 = {
 }
 ZIG = {"GLIBC": "2.34"}  # libc++ is inside of the program
 
-# Of two toolchains that differ in the glibc alone, the one for 2.28: Zig compiles a libc++ for each
-# glibc. For the other see test_zig_takes_a_newer_glibc_unless_told().
 TARGETS = [
     Target("x86_64-linux-gnu", X86, DEBIAN_12),
     Target("aarch64-linux-gnu", ARM64, DEBIAN_12),
     Target("armv7l-linux-gnueabihf", ARM32, DEBIAN_12),
     Target("riscv64-linux-gnu", RISCV, DEBIAN_12),
+    Target("zig-x86_64-linux-gnu", X86, ZIG),
     Target("zig-x86_64-linux-gnu.2.28", X86, {"GLIBC": "2.28"}),
+    Target("zig-aarch64-linux-gnu", ARM64, ZIG),
     Target("zig-aarch64-linux-gnu.2.28", ARM64, {"GLIBC": "2.28"}),
     Target("zig-armv7l-linux-gnueabihf", ARM32, ZIG),
     Target("zig-riscv64-linux-gnu", RISCV, ZIG),

@@ -74,7 +74,8 @@ def read(path: Path) -> tuple[ModelProto, tuple[str, ...]]:
         tensor.shape.SetInParent()  # any will do for the checker
     try:
         onnx.checker.check_model(onnx_external.without_large(model))
-    except Exception as error:  # the checker raises what its parser does, too
+    # The latter when the checker's message quotes a damaged name.
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
         raise _broken_rule(str(error), model, path) from error
     for tensor in unknown:
         tensor.ClearField("shape")
