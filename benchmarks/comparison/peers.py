@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from onnx import load
 
 from comparison.library import Model
 from comparison.models import call
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
+
+_IREE_OPSET = 17
 
 
 @dataclass(frozen=True)
@@ -178,15 +181,22 @@ def compile_iree(onnx: Path, cache: Path) -> Path:
         *("--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu"),
         *("--iree-llvmcpu-target-cpu=host", "--iree-opt-level=O3"),
     ]
+    # Operators of old versions are not all there; a newer model is left as it is.
+    version = max(
+        entry.version
+        for entry in load(onnx, load_external_data=False).opset_import
+        if not entry.domain
+    )
+    upgrade = ["--opset-version", str(_IREE_OPSET)] if version < _IREE_OPSET else []
     digest = hashlib.sha256(onnx.read_bytes())
-    digest.update(repr(options).encode())
+    digest.update(repr([*options, *upgrade]).encode())
     digest.update(importlib.metadata.version(PACKAGES["iree"]).encode())
     compiled = cache / "iree" / f"{digest.hexdigest()[:16]}.vmfb"
     if not compiled.exists():
         compiled.parent.mkdir(parents=True, exist_ok=True)
         imported, scratch = compiled.with_suffix(".mlir"), compiled.with_suffix(".tmp")
         tools = Path(sys.executable).parent
-        call([tools / "iree-import-onnx", onnx, "-o", imported])
+        call([tools / "iree-import-onnx", onnx, "-o", imported, *upgrade])
         call([tools / "iree-compile", imported, "-o", scratch, *options])
         imported.unlink()
         scratch.replace(compiled)

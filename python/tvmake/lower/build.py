@@ -17,7 +17,7 @@ from tvmake.errors import UnsupportedError
 from tvmake.frontend.symbolic import BIND as SYMBOLS
 from tvmake.frontend.symbolic import substitute
 from tvmake.lower.extents import Bounds, extent, same_size
-from tvmake.lower.graph import BIND, VIEW, Call, Graph, Loop, Tensor
+from tvmake.lower.graph import BIND, VIEW, Call, Graph, Loop, Tensor, memory_roots
 from tvmake.lower.guards import guard_calls
 from tvmake.lower.kernel import Kernel, copy_kernel
 from tvmake.lower.loops import Loops
@@ -253,7 +253,7 @@ class Builder:
 
     def _distinct_outputs(self, outputs: tuple[int, ...], names: tuple[str, ...]) -> list[int]:
         """Outputs that are inputs, weights or one another under another shape get a copy."""
-        roots = self.roots()
+        roots = memory_roots(len(self.tensors), self.calls)
         taken = {*self.inputs, *self.weights.values()}
         distinct = []
         for output, name in zip(outputs, names, strict=True):
@@ -265,14 +265,6 @@ class Builder:
                 distinct.append(output)
             taken.add(source)
         return distinct
-
-    def roots(self) -> list[int]:
-        """For each tensor, the one whose memory it is."""
-        roots = list(range(len(self.tensors)))
-        for call in self.calls:
-            if call.is_view:
-                roots[call.outputs[0]] = roots[call.inputs[0]]
-        return roots
 
     def copy(self, source: int, name: str) -> int:
         """A copy of a tensor."""

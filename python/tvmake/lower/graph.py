@@ -10,6 +10,8 @@ from tvmake.elements import stored_bits
 from tvmake.lower.extents import UNBOUNDED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     import tvm
 
@@ -102,6 +104,15 @@ class Call:
     def is_view(self) -> bool:
         """Whether the output is the input's memory under another shape."""
         return self.kernel == VIEW
+
+
+def memory_roots(tensors: int, calls: Iterable[Call]) -> list[int]:
+    """For each of so many tensors, the tensor whose memory it is."""
+    roots = list(range(tensors))
+    for call in calls:
+        if call.is_view:
+            roots[call.outputs[0]] = roots[call.inputs[0]]
+    return roots
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tvmake.frontend.loops import BEGIN, END
-from tvmake.lower.graph import REPEAT, Call, Loop
+from tvmake.lower.graph import REPEAT, Call, Loop, memory_roots
 
 if TYPE_CHECKING:
     from tvmake.lower.build import Builder
@@ -45,7 +45,7 @@ class Loops:
     def _end(self, builder: Builder, name: str, values: Sequence[int]) -> tuple[int, ...]:
         first, states = self.open.pop(name)
         following, collected = list(values[: len(states)]), tuple(values[len(states) :])
-        roots = builder.roots()
+        roots = memory_roots(len(builder.tensors), builder.calls)
         overwritten = {roots[state] for state in states}
         for index, (value, state) in enumerate(zip(following, states, strict=True)):
             # Another state's value is fetched before that is overwritten.

@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tvmake.lower.graph import POOLED, WEIGHT, MemoryPlan
+from tvmake.lower.graph import POOLED, WEIGHT, MemoryPlan, memory_roots
 from tvmake.lower.lifetimes import lifetimes
 from tvmake.lower.pools import assign_pools
 
@@ -49,7 +49,7 @@ def plan_memory(graph: Graph, alignment: int) -> MemoryPlan:
         graph: the graph to plan.
         alignment: of each tensor, in bytes; a power of two.
     """
-    storages = _view_roots(graph)
+    storages = memory_roots(len(graph.tensors), graph.calls)
     block_of = _merge_in_place(graph, storages)
     blocks = _lifetimes(graph, storages, block_of)
     padded = [_Block(b.id, _align(b.bytes, alignment), b.first, b.last) for b in blocks]
@@ -72,15 +72,6 @@ def plan_memory(graph: Graph, alignment: int) -> MemoryPlan:
         ),
         alignment=alignment,
     )
-
-
-def _view_roots(graph: Graph) -> list[int]:
-    """For each tensor, the tensor whose memory it is."""
-    roots = list(range(len(graph.tensors)))
-    for call in graph.calls:
-        if call.is_view:
-            roots[call.outputs[0]] = roots[call.inputs[0]]
-    return roots
 
 
 def _merge_in_place(graph: Graph, roots: list[int]) -> list[int]:
