@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from kernels.cases import CHANNELS, SIZES, Cases, fitting, kernel_class
 
 _CUBE_SIZES = (1, 2, 5, 7, 14)
@@ -57,19 +59,28 @@ def three_by_three_convolution(cases: Cases) -> None:
 
 @kernel_class
 def depthwise_convolution(cases: Cases) -> None:
-    channels, kernel = cases.pick(CHANNELS), cases.pick((3, 5))
-    multiplier, dilation = cases.pick((1, 1, 2)), cases.pick((1, 1, 2))
-    sizes = _sizes(cases, [kernel * dilation] * 2, channels * multiplier * kernel**2)
-    x = cases.input(1, channels, *sizes)
-    w = cases.weight(channels * multiplier, 1, kernel, kernel)
-    cases.add(
-        "Conv",
-        f"{x} {w}",
-        group=channels,
-        dilations=[dilation] * 2,
-        strides=[cases.pick((1, 2))] * 2,
-        pads=[kernel // 2] * 4,
-    )
+    channels = cases.pick((*CHANNELS, 8, 16, 24, 32))
+    kernel = [cases.pick((1, 3, 5, 7)) for _ in range(2)]
+    multiplier = cases.pick((1, 1, 1, 2))
+    dilations = [cases.pick((1, 1, 2)) for _ in range(2)]
+    reach = _reach(kernel, dilations)
+    sizes = _sizes(cases, reach, channels * multiplier * math.prod(kernel))
+    x = cases.input(cases.pick((1, 2)), channels, *sizes)
+    w = cases.weight(channels * multiplier, 1, *kernel)
+    attributes: dict[str, Any] = {
+        "group": channels,
+        "dilations": dilations,
+        "strides": [cases.pick((1, 1, 2, 3)) for _ in range(2)],
+        "pads": [cases.pick((0, r // 2, r // 2, r - 1)) for r in (*reach, *reach)],
+    }
+    if cases.pick((0, 1)):
+        bounds = [cases.weight(values=np.array(bound, np.float32)) for bound in (0, 6)]
+        y = cases.add(
+            "Conv", f"{x} {w} {cases.weight(channels * multiplier)}", keep=False, **attributes
+        )
+        cases.add("Clip", f"{y} {' '.join(bounds)}")
+    else:
+        cases.add("Conv", f"{x} {w}", **attributes)
 
 
 @kernel_class

@@ -120,6 +120,7 @@ def depthwise(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
             axis=[kh, kw],
         ),
         name="depthwise_blocked",
+        attrs={"tvmake.depthwise": [*window.strides, *window.dilation, *window.padding[:2]]},
     )
 
 

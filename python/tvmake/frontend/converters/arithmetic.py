@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
+import tvm
 from tvm import relax
 
 from .operator import Converter, Operator
@@ -30,6 +31,40 @@ def _mean(operator: Operator) -> relax.Expr:
     total = _reduce(operator, relax.op.add)
     count = relax.const(len(operator.inputs), str(total.ty.dtype))
     return operator.emit(relax.op.divide(total, count))
+
+
+def _clip(operator: Operator) -> relax.Expr:
+    """Clip, as operators that fuse with the one before; TVM's calls kernels of its own."""
+    value = operator.operand(0)
+    for index, (name, bounded) in enumerate(
+        (("min", relax.op.maximum), ("max", relax.op.minimum)), start=1
+    ):
+        bound = _bound(operator, index, name)
+        if bound is not None:
+            value = operator.emit(bounded(value, bound))
+    return value
+
+
+def _bound(operator: Operator, index: int, name: str) -> relax.Expr | None:
+    """One of Clip's bounds, until opset 10 an attribute; NaN bounds nothing."""
+    dtype = str(operator.operand(0).ty.dtype)
+    if name in operator.attributes:
+        return relax.const(operator.attributes[name], dtype)
+    bound = operator.optional(index)
+    if bound is None or not dtype.startswith("float"):
+        return bound
+    if isinstance(bound, tvm.ir.GenericConst):
+        return None if np.isnan(np.asarray(operator.constant(index))).all() else bound
+    unbounded = relax.const(-np.inf if name == "min" else np.inf, dtype)
+    return operator.emit(relax.op.where(operator.emit(relax.op.isnan(bound)), unbounded, bound))
+
+
+def _hard_swish(operator: Operator) -> relax.Expr:
+    """HardSwish as ONNX defines it, x · max(0, min(1, x/6 + 1/2)): TVM divides."""
+    x = operator.operand(0)
+    sixth, half = (relax.const(value, str(x.ty.dtype)) for value in (1 / 6, 0.5))
+    line = operator.emit(relax.op.add(operator.emit(relax.op.multiply(x, sixth)), half))
+    return operator.emit(relax.op.multiply(x, operator.emit(relax.op.clip(line, 0, 1))))
 
 
 def _hyperbolic(combine: _Binary) -> Converter:
@@ -109,7 +144,9 @@ def _prelu(operator: Operator) -> relax.Expr:
 
 CONVERTERS: dict[str, Converter] = {
     "BitShift": _bit_shift,
+    "Clip": _clip,
     "Cosh": _hyperbolic(relax.op.add),
+    "HardSwish": _hard_swish,
     "IsInf": _is_infinite,
     "Max": _chain(relax.op.maximum),
     "Mean": _mean,
