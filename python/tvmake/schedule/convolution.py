@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tvmake.schedule import loops
 from tvmake.schedule.fused import Fused, take_apart
-from tvmake.schedule.microkernel import share, sum_tile
+from tvmake.schedule.microkernel import read_ahead, share, sum_tile
 from tvmake.schedule.primitives import PARALLEL_WORK
 from tvmake.schedule.straddling import Straddling
 from tvmake.schedule.tiles import Part, Tile, choose_groups, choose_tile, extents, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tvm import tirx
 
@@ -221,7 +222,23 @@ class _Nest:
             return loops.store(self.fused.output, self.fused.finish(value, *indices), *indices)
 
         reduction = (count, kernel_h, kernel_w, inner)
-        return sum_tile(shape, lanes, reduction, element, factor, finish)
+        fetch = self._fetch(shape, block, top, left)
+        return sum_tile(shape, lanes, reduction, element, factor, finish, fetch)
+
+    def _fetch(
+        self, shape: Tile, block: Any, top: Any, left: Any
+    ) -> Callable[[Any], tirx.Stmt] | None:
+        """What a tile reads ahead: its part of the weights of the next channels."""
+        if self.shapes.straddling or extents(self.depth_parts) == 1:
+            return None
+        blocks, *rest = self.shapes.weight[1:]
+        positions, groups = self.rows * self.columns, self.image_groups
+        first = top * self.columns + left
+        first = first * groups % positions if groups > 1 else first
+        part = (first, shape.rows * shape.columns * groups, positions)
+        start = (block + shape.vectors, 0, 0, 0, 0)
+        size = math.prod(rest) * blocks * shape.vectors
+        return read_ahead(self.weight, start, size, part, blocks)
 
 
 def pad(

@@ -58,6 +58,12 @@ def store(buffer: tirx.Buffer, value: Any, *indices: Any) -> tirx.Stmt:
     return tirx.BufferStore(buffer, value, [_expr(index) for index in indices])
 
 
+def prefetch(buffer: tirx.Buffer, *indices: Any) -> tirx.Stmt:
+    """Ask for an element that will be read, and its neighbours, in the second cache."""
+    address = tirx.address_of(load(buffer, *indices))
+    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, 2, 1))
+
+
 def when(condition: Any, then: tirx.Stmt, otherwise: tirx.Stmt | None = None) -> tirx.Stmt:
     """One of two statements."""
     return tirx.IfThenElse(condition, then, otherwise)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # times the code for LLVM to optimize, and no faster.
 _UNROLLED_STEPS = 16
 _UNROLLED_CHANNELS = 4
+_LINE = 16  # elements of a line of the cache
 
 
 def sum_tile(
@@ -26,6 +27,7 @@ def sum_tile(
     data: Callable[..., Any],
     weight: Callable[..., Any],
     finish: Callable[..., tirx.Stmt],
+    fetch: Callable[[Any], tirx.Stmt] | None = None,
 ) -> tirx.Stmt:
     """Sum products of one element of the data with a vector of weights, and finish the sums.
 
@@ -37,6 +39,7 @@ def sum_tile(
         data: (row, column, *reduction) -> element.
         weight: (vector, *reduction, lane) -> element.
         finish: (row, column, vector, lane, sum) -> what is done with it.
+        fetch: input block -> what is read ahead meanwhile.
     """
     sums = loops.scratch("sums", tile.sums * lanes)
 
@@ -57,8 +60,42 @@ def sum_tile(
     def end(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
         return finish(r, c, v, lane, loops.load(sums, place(r, c, v, lane)))
 
-    steps = [_each(tile, lanes, start), _reduce(reduction, step), _each(tile, lanes, end)]
+    steps = [_each(tile, lanes, start), _reduce(reduction, step, fetch), _each(tile, lanes, end)]
     return loops.using([sums], steps)
+
+
+def read_ahead(
+    weight: tirx.Buffer,
+    start: tuple[Any, ...],
+    size: int,
+    part: tuple[Any, int, int],
+    steps: int,
+) -> Callable[[Any], tirx.Stmt]:
+    """Fetch the weights of the next tiles while those at hand are in use.
+
+    They are used once per run, so they come from memory, which would be waited for. All tiles that
+    share weights fetch the next ones together, a few lines of the cache in each step of their sums.
+
+    Args:
+        weight: the weights.
+        start: indices where the next ones start.
+        size: how many elements they are.
+        part: what a tile fetches of them: as much as its positions are of all positions, given as
+            first position, how many, and how many there are in all.
+        steps: of a sum.
+
+    Returns:
+        step -> what it fetches.
+    """
+    first, count, positions = part
+    lines = -(-size // _LINE)
+    each = -(-lines * count // (positions * steps))
+
+    def fetch(step: Any) -> tirx.Stmt:
+        begin = (first.astype("int64") * lines // positions).astype("int32") + step * each
+        return loops.loop(each, lambda at: loops.prefetch(weight, *start, (begin + at) * _LINE))
+
+    return fetch
 
 
 def share(
@@ -73,7 +110,11 @@ def share(
     return loops.loop((task + 1) * part.count // tasks - first, body, start=first, name=name)
 
 
-def _reduce(extents: tuple[Any, int, int, int], step: Callable[..., tirx.Stmt]) -> tirx.Stmt:
+def _reduce(
+    extents: tuple[Any, int, int, int],
+    step: Callable[..., tirx.Stmt],
+    fetch: Callable[[Any], tirx.Stmt] | None,
+) -> tirx.Stmt:
     """The loops of the sum: those of few steps are unrolled."""
     blocks, kernel_h, kernel_w, inner = extents
     channel = loops.unrolled if inner <= _UNROLLED_CHANNELS else loops.loop
@@ -87,11 +128,11 @@ def _reduce(extents: tuple[Any, int, int, int], step: Callable[..., tirx.Stmt]) 
             name="kw",
         )
 
-    return loops.loop(
-        blocks,
-        lambda io: loops.loop(kernel_h, lambda kh: columns(io, kh), name="kh"),
-        name="io",
-    )
+    def block(io: Any) -> tirx.Stmt:
+        rows = loops.loop(kernel_h, lambda kh: columns(io, kh), name="kh")
+        return loops.sequence([fetch(io), rows]) if fetch else rows
+
+    return loops.loop(blocks, block, name="io")
 
 
 def _each(tile: Tile, lanes: int, body: Callable[..., tirx.Stmt]) -> tirx.Stmt:

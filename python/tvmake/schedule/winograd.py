@@ -13,7 +13,7 @@ from tvm import tirx
 
 from tvmake.schedule import loops
 from tvmake.schedule.fused import Fused, take_apart
-from tvmake.schedule.microkernel import sum_tile
+from tvmake.schedule.microkernel import read_ahead, sum_tile
 from tvmake.schedule.tiles import Part, Tile, choose_tile, parts
 
 if TYPE_CHECKING:
@@ -204,7 +204,11 @@ class _Winograd:
             return loops.store(self.product, value, point, at)
 
         reduction = (shapes.blocks, 1, 1, lanes)
-        return sum_tile(shape, lanes, reduction, data, factor, finish)
+        size = shapes.blocks * lanes * lanes * shape.vectors
+        part = (left, shape.columns, shapes.group)
+        following = (point, block + shape.vectors, 0, 0)
+        fetch = read_ahead(weight, following, size, part, shapes.blocks)
+        return sum_tile(shape, lanes, reduction, data, factor, finish, fetch)
 
     def _multiply(self) -> tirx.Stmt:
         """For each point a product of matrices: tiles by input channels by output channels."""
