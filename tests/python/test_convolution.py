@@ -12,7 +12,7 @@ from python.onnx_models import node, save, spec
 from tvmake.compiler import compile_model
 from tvmake.optimize import winograd
 from tvmake.schedule.cpu import CpuModel
-from tvmake.schedule.tiles import choose_tile, parts
+from tvmake.schedule.tiles import choose_pieces, choose_tile, parts
 from tvmake.spec import TargetSpec
 
 if TYPE_CHECKING:
@@ -108,9 +108,38 @@ def test_groups_that_are_no_whole_blocks(
     )
 
 
-def _convolution(data: Array, weight: Array) -> Array:
-    """3 x 3 with one row or column of padding, in float64."""
-    padded = np.pad(data.astype("float64"), ((0, 0), (0, 0), (1, 1), (1, 1)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
+@pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "kernel", "strides"),
+    [(480, 24, 3, (2, 2)), (64, 48, 1, (2, 2)), (3, 16, 1, (3, 1)), (20, 8, 1, (1, 2))],
+)
+def test_strides_and_sums_in_pieces(
+    inputs: int, outputs: int, kernel: int, strides: tuple[int, int], cpu: str, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(inputs)
+    data = random.standard_normal((2, inputs, 13, 11)).astype("float32")
+    weight = random.standard_normal((outputs, inputs, kernel, kernel)).astype("float32")
+    pads = [kernel // 2] * 4
+    nodes = [node("Conv", "x w", "c", pads=pads, strides=strides), node("Relu", "c", "y")]
+    path = save(tmp_path / "m.onnx", nodes, {"x": data.shape}, ["y"], {"w": weight})
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", cpu)))
+    got = run(model, {"x": data})["y"]
+    expected = np.maximum(_convolution(data, weight, strides), 0)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_sums_are_cut_where_their_weights_crowd_the_cache() -> None:
+    assert choose_pieces(100 << 10, 8 << 10, AVX2) == 1
+    assert choose_pieces(270 << 10, 8 << 10, AVX2) == 9
+    assert choose_pieces(270 << 10, 80 << 10, AVX2) == 1  # more sums than are worth keeping
+
+
+def _convolution(data: Array, weight: Array, strides: tuple[int, int] = (1, 1)) -> Array:
+    """With padding of half the kernel, in float64."""
+    kernel = weight.shape[2:]
+    pads = ((0, 0), (0, 0), *((size // 2, size // 2) for size in kernel))
+    padded = np.pad(data.astype("float64"), pads)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, (2, 3))
+    windows = windows[:, :, :: strides[0], :: strides[1]]
     result: Array = np.einsum("nchwij,ocij->nohw", windows, weight.astype("float64"), optimize=True)
     return result

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tvmake.schedule import loops
 from tvmake.schedule.fused import Fused, take_apart
-from tvmake.schedule.microkernel import read_ahead, share, sum_tile
+from tvmake.schedule.microkernel import Partial, read_ahead, share, sum_tile
 from tvmake.schedule.primitives import PARALLEL_WORK
 from tvmake.schedule.straddling import Straddling
-from tvmake.schedule.tiles import Part, Tile, choose_groups, choose_tile, extents, parts
+from tvmake.schedule.tiles import (
+    Part,
+    Tile,
+    choose_groups,
+    choose_pieces,
+    choose_tile,
+    extents,
+    parts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,6 +95,13 @@ class Convolution:
         top, left, bottom, right = self.padding
         return (n, blocks, height + top + bottom, width + left + right, inner)
 
+    @property
+    def sampled(self) -> Convolution:
+        """With an input of only those positions that a kernel of one element reads."""
+        n, blocks, _, _, inner = self.data
+        data = (n, blocks, self.height, self.width, inner)
+        return replace(self, data=data, strides=(1, 1))
+
 
 def direct_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
     """The rule for a convolution and what follows it element by element."""
@@ -99,9 +114,36 @@ def direct_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc 
         data = loops.scratch(PADDED, *shapes.padded)
         memory.append(data)
         statements.append(pad(fused.params[0], data, shapes.padding, shapes.lanes))
+    elif shapes.weight[2:4] == (1, 1) and shapes.strides != (1, 1):
+        data = loops.scratch("sampled", *shapes.sampled.data)
+        memory.append(data)
+        statements.append(sample(fused.params[0], data, shapes.strides, shapes.lanes))
+        shapes = shapes.sampled
     nest = _Nest(shapes, fused, data, cpu)
     statements.append(nest.build())
     return loops.rewrite(function, loops.sequence(statements), memory)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One of the pieces that the sums are made in, and what has been summed before it."""
+
+    sums: tirx.Buffer
+    index: Any
+    count: int
+
+    def share(self, steps: int) -> tuple[Any, Any]:
+        """Its first step, and how many it has."""
+        first = self.index * steps // self.count
+        return first, (self.index + 1) * steps // self.count - first
+
+    def partial(self, tile: Tile, lanes: int, first: Any, columns: int) -> Partial:
+        """Where a tile has its sums: those from position `first` on, in rows of `columns`."""
+
+        def place(r: Any, c: Any, v: Any, lane: Any) -> Any:
+            return ((first + r * columns + c) * tile.vectors + v) * lanes + lane
+
+        return Partial(self.sums, place, self.index == 0, self.index == self.count - 1)
 
 
 class _Nest:
@@ -109,7 +151,7 @@ class _Nest:
 
     def __init__(self, shapes: Convolution, fused: Fused, data: tirx.Buffer, cpu: CpuModel) -> None:
         self.shapes, self.fused, self.data = shapes, fused, data
-        self.weight = fused.params[1]
+        self.weight, self.cpu = fused.params[1], cpu
         merged = shapes.is_product and fused.merges
         self.rows = 1 if merged else shapes.height
         self.columns = shapes.height * shapes.width if merged else shapes.width
@@ -163,12 +205,35 @@ class _Nest:
 
             def block(step: Any, part: Part = part) -> tirx.Stmt:
                 first = group * self.group_blocks + part.start + step * part.step
-                return self._positions(batch, group, first, part.step, image)
+                return self._pieces(batch, group, first, part.step, image)
 
             statements.append(share(part, task, self.channel_groups, block, "channel"))
         return loops.sequence(statements)
 
-    def _positions(self, batch: Any, group: Any, block: Any, depth: int, image: Any) -> tirx.Stmt:
+    def _pieces(self, batch: Any, group: Any, block: Any, depth: int, image: Any) -> tirx.Stmt:
+        """All positions, for one piece of the sums after the other."""
+        sums = self.rows * self.columns * depth * self.shapes.lanes
+        weights = depth * math.prod(self.shapes.weight[1:])
+        count = min(choose_pieces(4 * weights, 4 * sums, self.cpu), self.shapes.weight[1])
+        if count == 1 or self.shapes.straddling:
+            return self._positions(batch, group, block, depth, image)
+        partial = loops.scratch("partial", sums)
+
+        def piece(index: Any) -> tirx.Stmt:
+            at = Piece(partial, index, count)
+            return self._positions(batch, group, block, depth, image, at)
+
+        return loops.using([partial], [loops.loop(count, piece, name="piece")])
+
+    def _positions(
+        self,
+        batch: Any,
+        group: Any,
+        block: Any,
+        depth: int,
+        image: Any,
+        piece: Piece | None = None,
+    ) -> tirx.Stmt:
         statements = []
         by_row = self.rows > 1
         for rows in self.row_parts:
@@ -180,7 +245,7 @@ class _Nest:
                     shape = Tile(rows.step, columns.step, depth)
                     top = rows.start + row * rows.step
                     left = columns.start + column * columns.step
-                    return self._tile(shape, batch, group, block, top, left)
+                    return self._tile(shape, batch, group, block, top, left, piece)
 
                 def row(step: Any, columns: Part = columns, tile: Any = tile) -> tirx.Stmt:
                     def column(at: Any) -> tirx.Stmt:
@@ -198,7 +263,14 @@ class _Nest:
         return loops.sequence(statements)
 
     def _tile(
-        self, shape: Tile, batch: Any, group: Any, block: Any, top: Any, left: Any
+        self,
+        shape: Tile,
+        batch: Any,
+        group: Any,
+        block: Any,
+        top: Any,
+        left: Any,
+        piece: Piece | None,
     ) -> tirx.Stmt:
         shapes = self.shapes
         _, blocks, kernel_h, kernel_w, inner, lanes = shapes.weight
@@ -209,6 +281,9 @@ class _Nest:
             base = shapes.straddling.base(block)
             first = shapes.straddling.first(block) - base
             count = shapes.straddling.end(block) - base - first
+
+        if piece:
+            first, count = piece.share(blocks)
 
         def element(r: Any, c: Any, io: Any, kh: Any, kw: Any, ii: Any) -> Any:
             row, column = (top + r) * sh + kh * dh, (left + c) * sw + kw * dw
@@ -222,11 +297,13 @@ class _Nest:
             return loops.store(self.fused.output, self.fused.finish(value, *indices), *indices)
 
         reduction = (count, kernel_h, kernel_w, inner)
-        fetch = self._fetch(shape, block, top, left)
-        return sum_tile(shape, lanes, reduction, element, factor, finish, fetch)
+        fetch = self._fetch(shape, block, top, left, first)
+        at = top * self.columns + left
+        partial = piece.partial(shape, lanes, at, self.columns) if piece else None
+        return sum_tile(shape, lanes, reduction, element, factor, finish, fetch, partial)
 
     def _fetch(
-        self, shape: Tile, block: Any, top: Any, left: Any
+        self, shape: Tile, block: Any, top: Any, left: Any, step: Any
     ) -> Callable[[Any], tirx.Stmt] | None:
         """What a tile reads ahead: its part of the weights of the next channels."""
         if self.shapes.straddling or extents(self.depth_parts) == 1:
@@ -238,7 +315,8 @@ class _Nest:
         part = (first, shape.rows * shape.columns * groups, positions)
         start = (block + shape.vectors, 0, 0, 0, 0)
         size = math.prod(rest) * blocks * shape.vectors
-        return read_ahead(self.weight, start, size, part, blocks)
+        fetch = read_ahead(self.weight, start, size, part, blocks)
+        return lambda io: fetch(step + io)
 
 
 def pad(
@@ -281,6 +359,30 @@ def pad(
             if count
         ]
         return loops.sequence([*statements, loops.loop(height, row, name="row")])
+
+    return loops.parallel(batch * blocks, image)
+
+
+def sample(
+    source: tirx.Buffer, target: tirx.Buffer, strides: tuple[int, int], lanes: int
+) -> tirx.Stmt:
+    """Copy every so many-th row and column of an image."""
+    batch, blocks, height, width, inner = _shape(target)
+
+    def image(index: Any) -> tirx.Stmt:
+        n, c = index // blocks, index % blocks
+
+        def position(row: Any, column: Any) -> tirx.Stmt:
+            def copy(at: Any) -> tirx.Stmt:
+                value = loops.load(source, n, c, row * strides[0], column * strides[1], at)
+                return loops.store(target, value, n, c, row, column, at)
+
+            return _run(inner, lanes, copy)
+
+        def whole(row: Any) -> tirx.Stmt:
+            return loops.loop(width, lambda column: position(row, column), name="column")
+
+        return loops.loop(height, whole, name="row")
 
     return loops.parallel(batch * blocks, image)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tvmake.schedule import loops
@@ -20,6 +21,22 @@ _UNROLLED_CHANNELS = 4
 _LINE = 16  # elements of a line of the cache
 
 
+@dataclass(frozen=True)
+class Partial:
+    """Sums that are made in pieces, so that the weights of one stay in the cache meanwhile.
+
+    Attributes:
+        buffer: holds the sums between the pieces.
+        place: (row, column, vector, lane) -> index into it.
+        is_first, is_last: whether the piece at hand is.
+    """
+
+    buffer: tirx.Buffer
+    place: Callable[..., Any]
+    is_first: Any
+    is_last: Any
+
+
 def sum_tile(
     tile: Tile,
     lanes: int,
@@ -28,6 +45,7 @@ def sum_tile(
     weight: Callable[..., Any],
     finish: Callable[..., tirx.Stmt],
     fetch: Callable[[Any], tirx.Stmt] | None = None,
+    partial: Partial | None = None,
 ) -> tirx.Stmt:
     """Sum products of one element of the data with a vector of weights, and finish the sums.
 
@@ -40,6 +58,7 @@ def sum_tile(
         weight: (vector, *reduction, lane) -> element.
         finish: (row, column, vector, lane, sum) -> what is done with it.
         fetch: input block -> what is read ahead meanwhile.
+        partial: where the sums are kept, if this is one piece of them.
     """
     sums = loops.scratch("sums", tile.sums * lanes)
 
@@ -60,8 +79,20 @@ def sum_tile(
     def end(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
         return finish(r, c, v, lane, loops.load(sums, place(r, c, v, lane)))
 
-    steps = [_each(tile, lanes, start), _reduce(reduction, step, fetch), _each(tile, lanes, end)]
-    return loops.using([sums], steps)
+    first, last = _each(tile, lanes, start), _each(tile, lanes, end)
+    if partial:
+
+        def resume(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
+            known = loops.load(partial.buffer, partial.place(r, c, v, lane))
+            return loops.store(sums, known, place(r, c, v, lane))
+
+        def pause(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
+            value = loops.load(sums, place(r, c, v, lane))
+            return loops.store(partial.buffer, value, partial.place(r, c, v, lane))
+
+        first = loops.when(partial.is_first, first, _each(tile, lanes, resume))
+        last = loops.when(partial.is_last, last, _each(tile, lanes, pause))
+    return loops.using([sums], [first, _reduce(reduction, step, fetch), last])
 
 
 def read_ahead(

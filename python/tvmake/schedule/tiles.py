@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _MOST_ROWS = 3
 _MOST_VECTORS = 4
 _MOST_GROUPS = 64
+_MOST_KEPT = 16 << 10  # bytes of sums between pieces, which are on the stack
+_MEMORY = 2  # times what reading from the third cache takes
 _LATENCY = 8  # independent multiply-adds that keep the units busy: 2 units, 4 cycles
 
 
@@ -92,7 +94,7 @@ def choose_groups(
 
     Within a group all channels are computed, so its part of the image should stay in the cache,
     while the weights are read once for each group. Few groups read the weights less often, many the
-    image.
+    image, which has been written just before and so is nearer.
 
     Args:
         image_bytes: size of the input.
@@ -104,11 +106,27 @@ def choose_groups(
     room = cpu.l2_bytes // 2
 
     def traffic(groups: int) -> int:
-        weights = weight_bytes * (groups if weight_bytes > room else 1)
+        weights = _MEMORY * weight_bytes * (groups if weight_bytes > room else 1)
         image = image_bytes * (passes if image_bytes > room * groups else 1)
         return weights + image
 
     return min(range(1, min(most, _MOST_GROUPS) + 1), key=lambda groups: (traffic(groups), groups))
+
+
+def choose_pieces(weight_bytes: int, sum_bytes: int, cpu: CpuModel) -> int:
+    """Into how many pieces to cut the sums of a pass.
+
+    All tiles of a pass read its weights. Where these crowd the second cache, they are taken in
+    pieces that stay in the first one, with the sums put aside in between.
+
+    Args:
+        weight_bytes: of one pass.
+        sum_bytes: of one pass.
+        cpu: the machine.
+    """
+    if weight_bytes <= cpu.l2_bytes // 4 or sum_bytes > _MOST_KEPT:
+        return 1
+    return -(-weight_bytes // cpu.l1_bytes)
 
 
 def extents(pieces: Sequence[Part]) -> int:
