@@ -16,6 +16,7 @@ from tvm import relax
 from tvmake import constants
 from tvmake.optimize import blocked, winograd
 from tvmake.optimize.blocked import Window, extent
+from tvmake.optimize.main_function import reshaped
 from tvmake.schedule.straddling import Straddling
 
 if TYPE_CHECKING:
@@ -134,17 +135,22 @@ class _Rewriter:
 
     def _plain(self, value: _Value) -> relax.Expr:
         if value.plain is None:
-            data = next(iter(value.by_block.values()))
-            moved = self.builder.emit(relax.op.permute_dims(data, [0, 1, 4, 2, 3]))
-            value.plain = self.builder.emit(relax.op.reshape(moved, value.shape))
+            moved = next(iter(value.by_block.values()))
+            if not _is_flat(value.shape):
+                moved = self.builder.emit(relax.op.permute_dims(moved, [0, 1, 4, 2, 3]))
+            value.plain = reshaped(self.builder, moved, value.shape)
         return value.plain
 
     def _blocked(self, value: _Value, block: int) -> relax.Expr:
         if block not in value.by_block:
             n, c, h, w = value.shape
-            split = relax.op.reshape(self._plain(value), (n, c // block, block, h, w))
-            moved = relax.op.permute_dims(self.builder.emit(split), [0, 1, 3, 4, 2])
-            value.by_block[block] = self.builder.emit(moved)
+            plain = self._plain(value)
+            if _is_flat((n, block, h, w)):
+                moved = reshaped(self.builder, plain, (n, c // block, h, w, block))
+            else:
+                split = reshaped(self.builder, plain, (n, c // block, block, h, w))
+                moved = self.builder.emit(relax.op.permute_dims(split, [0, 1, 3, 4, 2]))
+            value.by_block[block] = moved
         return value.by_block[block]
 
     def _value(self, expr: relax.Expr) -> _Value | None:
@@ -285,12 +291,14 @@ class _Rewriter:
     def _mean(self, call: relax.Call, name: str) -> _Value | None:
         """Global average pooling."""
         data = self._value(call.args[0])
-        axes = [int(axis) for axis in call.attrs.axis or ()]
-        if data is None or not data.by_block or axes != [2, 3] or not bool(call.attrs.keepdims):
+        axes = sorted(int(axis) % 4 for axis in call.attrs.axis or ())
+        if data is None or not data.by_block or axes != [2, 3]:
             return None
         block, x = self._widest(data)
         mean = self.builder.emit(relax.op.mean(x, [2, 3], keepdims=True), name_hint=name)
-        return _Value(_shape(call), None, {block: mean})
+        if call.attrs.keepdims:
+            return _Value(_shape(call), None, {block: mean})
+        return _Value(_shape(call), reshaped(self.builder, mean, _shape(call)))
 
     def _elementwise(self, call: relax.Call, name: str) -> _Value | None:
         tensors = [self._value(argument) for argument in call.args]
@@ -336,6 +344,12 @@ def _window(attrs: Any) -> Window:
     sh, sw = (int(s) for s in attrs.strides)
     dh, dw = (int(d) for d in attrs.dilation)
     return Window((sh, sw), (top, left, bottom, right), (dh, dw))
+
+
+def _is_flat(shape: Sequence[Any]) -> bool:
+    """Whether channels in blocks lie in memory as plain ones: of one position, or one by one."""
+    _, channels, height, width = shape
+    return bool(channels == 1 or (height == 1 and width == 1))
 
 
 def _name(call: relax.Call) -> str:
