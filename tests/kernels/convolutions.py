@@ -84,30 +84,49 @@ def depthwise_convolution(cases: Cases) -> None:
 
 
 @kernel_class
-def inverted_residual(cases: Cases) -> None:
-    """What mobile networks are made of: expand, filter and weigh each channel, project."""
-    channels, expanded = cases.pick((8, 16, 24)), cases.pick((8, 32, 40))
-    kernel, activation = cases.pick((3, 5)), cases.choose("Relu", "HardSwish")
-    sizes = [cases.pick((1, 2, 5, 7, 14)) for _ in range(2)]  # more takes the reference minutes
-    x = cases.input(cases.pick((1, 2)), channels, *sizes)
+def grouped_convolution(cases: Cases) -> None:
+    """Groups of any size, which vectors do not divide."""
+    groups = cases.pick((2, 3, 4, 5, 8))
+    inner, outer = (cases.pick((1, 2, 3, 5, 8, 17, 34)) * groups for _ in range(2))
+    kernel = cases.pick((1, 1, 3))
+    sizes = _sizes(cases, [kernel] * 2, inner * outer // groups * kernel**2)
+    y = cases.add(
+        "Conv",
+        f"{cases.input(cases.pick((1, 2)), inner, *sizes)} "
+        f"{cases.weight(outer, inner // groups, kernel, kernel)} {cases.weight(outer)}",
+        keep=False,
+        group=groups,
+        strides=[cases.pick((1, 1, 2))] * 2,
+        pads=[cases.pick((0, kernel // 2))] * 4,
+    )
+    cases.add("Relu", y)
 
-    def convolution(data: str, outer: int, inner: int, size: int = 1, group: int = 1) -> str:
-        shape = (outer, inner // group, size, size)
-        values = cases.random.standard_normal(shape) / math.sqrt(math.prod(shape[1:]))
-        weight = cases.weight(values=values.astype("float32"))  # that keeps errors from growing
-        operands = f"{data} {weight} {cases.weight(outer)}"
-        return cases.add("Conv", operands, keep=False, group=group, pads=[size // 2] * 4)
 
-    y = cases.add(activation, convolution(x, expanded, channels), keep=False)
-    y = convolution(y, expanded, expanded, kernel, expanded)
-    y = cases.add(activation, y, keep=False)
-    axes = cases.integers(-1, -2)
-    mean = cases.add("ReduceMean", f"{y} {axes}", keep=False, keepdims=1)
-    gate = cases.add("Relu", convolution(mean, 8, expanded), keep=False)
-    gate = cases.add("HardSigmoid", convolution(gate, expanded, 8), keep=False)
-    y = cases.add("Mul", f"{y} {gate}", keep=False)
-    y = cases.add("Add", f"{x} {convolution(y, channels, expanded)}")
-    cases.add("ReduceMean", f"{y} {axes}", keepdims=0)
+@kernel_class
+def shuffled_channels(cases: Cases) -> None:
+    """Grouped convolutions around a shuffle and a depthwise one, and a residual."""
+    before, after = cases.pick((1, 2, 3, 4, 6)), cases.pick((1, 2, 3, 4, 6))
+    channels = math.lcm(before, after) * cases.pick((1, 3, 4, 5, 8))
+    sizes = _sizes(cases, [1, 1], channels * (channels // before + channels // after + 9))
+    x = cases.input(1, channels, *sizes)
+    w = cases.weight(channels, channels // before, 1, 1)
+    y = cases.add("Conv", f"{x} {w}", keep=False, group=before)
+    y = cases.add("Relu", y, keep=False)
+    y = channel_shuffle(cases, y, before, (1, channels, *sizes))
+    w = cases.weight(channels, 1, 3, 3)
+    y = cases.add("Conv", f"{y} {w}", keep=False, group=channels, pads=[1] * 4)
+    w = cases.weight(channels, channels // after, 1, 1)
+    y = cases.add("Conv", f"{y} {w} {cases.weight(channels)}", keep=False, group=after)
+    cases.add("Add", f"{x} {y}")
+
+
+def channel_shuffle(cases: Cases, x: str, groups: int, shape: tuple[int, ...]) -> str:
+    """The first channels of all groups, then the second ones."""
+    n, channels, height, width = shape
+    split = cases.integers(n, groups, channels // groups, height, width)
+    y = cases.add("Reshape", f"{x} {split}", keep=False)
+    y = cases.add("Transpose", y, keep=False, perm=[0, 2, 1, 3, 4])
+    return cases.add("Reshape", f"{y} {cases.integers(*shape)}", keep=False)
 
 
 @kernel_class

@@ -88,18 +88,23 @@ def test_convolution_of_any_size(
     np.testing.assert_allclose(got, expected, rtol=0, atol=bound * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(
-    ("groups", "inputs", "outputs"), [(4, 34, 34), (2, 20, 28), (4, 68, 68), (3, 8, 24), (2, 12, 8)]
-)
-def test_groups_that_are_no_whole_blocks(
-    groups: int, inputs: int, outputs: int, tmp_path: Path
+_GROUPS = [
+    *((4, 34, 34), (2, 20, 28), (4, 68, 68), (3, 8, 24), (2, 12, 8), (2, 16, 16)),
+    *((6, 3, 3), (7, 5, 2), (3, 17, 5), (32, 4, 4), (5, 1, 9), (2, 1, 1)),
+]
+
+
+@pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])
+@pytest.mark.parametrize(("groups", "inputs", "outputs"), _GROUPS)
+def test_groups_of_any_size(
+    groups: int, inputs: int, outputs: int, cpu: str, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(groups)
     data = random.standard_normal((1, groups * inputs, 7, 5)).astype("float32")
     weight = random.standard_normal((groups * outputs, inputs, 1, 1)).astype("float32")
     nodes = [node("Conv", "x w", "y", group=groups)]
     path = save(tmp_path / "m.onnx", nodes, {"x": data.shape}, ["y"], {"w": weight})
-    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", "x86-64-v3")))
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", cpu)))
     got = run(model, {"x": data})["y"]
     each = data.astype("float64").reshape(groups, inputs, 35)
     expected = weight.astype("float64").reshape(groups, outputs, inputs) @ each
@@ -132,32 +137,6 @@ def test_sums_are_cut_where_their_weights_crowd_the_cache() -> None:
     assert choose_pieces(100 << 10, 8 << 10, AVX2) == 1
     assert choose_pieces(270 << 10, 8 << 10, AVX2) == 9
     assert choose_pieces(270 << 10, 80 << 10, AVX2) == 1  # more sums than are worth keeping
-
-
-def test_mobile_networks_stay_on_blocked_layout(tmp_path: Path) -> None:
-    """Each convolution is one kernel with what follows it, and only inputs are transposed."""
-    nodes = [
-        node("Conv", "x w", "a"),
-        node("Clip", "a zero six", "b"),
-        node("Conv", "b d", "c", group=16, pads=[1, 1, 1, 1]),
-        node("HardSwish", "c", "e"),
-        node("GlobalAveragePool", "e", "m"),
-        node("Conv", "m s", "g"),
-        node("HardSigmoid", "g", "h"),
-        node("Mul", "e h", "f"),
-        node("ReduceMean", "f", "y", axes=[-1, -2], keepdims=0),
-    ]
-    random = np.random.default_rng(0)
-    weights: dict[str, Any] = {
-        name: random.standard_normal(shape).astype("float32")
-        for name, shape in {"w": (16, 8, 1, 1), "d": (16, 1, 3, 3), "s": (16, 16, 1, 1)}.items()
-    }
-    bounds = {"zero": np.array(0, "float32"), "six": np.array(6, "float32")}
-    path = save(tmp_path / "m.onnx", nodes, {"x": (1, 8, 9, 9)}, ["y"], {**weights, **bounds})
-    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", "x86-64-v3")))
-    words = ("transpose", "conv2d", "depthwise", "mean")
-    kinds = [word for call in model.graph.calls for word in words if word in call.kernel]
-    assert kinds == ["transpose", "conv2d", "depthwise", "mean", "conv2d", "mean"]
 
 
 def _convolution(data: Array, weight: Array, strides: tuple[int, int] = (1, 1)) -> Array:

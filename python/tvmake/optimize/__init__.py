@@ -15,6 +15,7 @@ from tvmake.optimize.dense import fuse_dense
 from tvmake.optimize.fold import fold_batch_norm
 from tvmake.optimize.layout import block_layouts
 from tvmake.optimize.provenance import Provenance, trace_groups
+from tvmake.optimize.shuffle import recognize_shuffles
 from tvmake.optimize.simplify import simplify_shapes
 from tvmake.schedule.cpu import CpuModel
 
@@ -66,7 +67,7 @@ def optimize(
             module = fuse_attention(module, cpu)
         module = fuse_dense(module, cpu)
         if not model.dynamic:
-            module = simplify_shapes(module)
+            module = recognize_shuffles(simplify_shapes(module))
         module = block_layouts(module, cpu, allow_winograd=goal == "SPEED")
         module = _sequence(
             module,

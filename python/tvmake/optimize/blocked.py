@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tvm import te, tirx, topi
 
+from tvmake.optimize.channels import Channels
+
 if TYPE_CHECKING:
-    from tvmake.schedule.straddling import Straddling
+    from collections.abc import Callable
 
     Array = np.ndarray[Any, Any]
 
@@ -49,59 +51,87 @@ def pack_convolution(weight: Array, inner: int, outer: int) -> Array:
     return np.ascontiguousarray(blocked.transpose(0, 2, 4, 5, 3, 1))
 
 
-def pack_depthwise(weight: Array, block: int) -> Array:
+def pack_depthwise(weight: Array, channels: Channels) -> Array:
     """Weights [C, 1, H, W] as [C/b, H, W, b]."""
-    c, _, h, w = weight.shape
-    return np.ascontiguousarray(weight.reshape(c // block, block, h, w).transpose(0, 2, 3, 1))
+    return np.ascontiguousarray(channels.spread(weight[:, 0]).transpose(0, 2, 3, 1))
 
 
-def pack_straddling(weight: Array, groups: Straddling) -> Array:
-    """Weights [O, I/g, H, W] as [O/b, groups.most, H, W, b, b], with zeros between groups."""
+def join_groups(weight: Array, groups: int, together: int) -> Array:
+    """Weights [O, I/g, H, W] for groups of which so many are one, with zeros between them."""
     o, i, h, w = weight.shape
-    lanes = groups.lanes
-    dense = np.zeros((o // lanes, groups.most * lanes, h, w, lanes), "float32")
-    for channel in range(o):
-        block, lane = divmod(channel, lanes)
-        start = channel // groups.outputs * i - groups.base(block) * lanes
-        dense[block, start : start + i, :, :, lane] = weight[channel]
-    split = dense.reshape(o // lanes, groups.most, lanes, h, w, lanes)
-    return np.ascontiguousarray(split.transpose(0, 1, 3, 4, 2, 5))
+    joined = np.zeros((groups // together, together, o // groups, together, i, h, w), weight.dtype)
+    split = weight.reshape(groups // together, together, o // groups, i, h, w)
+    for group in range(together):
+        joined[:, group, :, group] = split[:, group]
+    return joined.reshape(o, together * i, h, w)
 
 
-def convolution(
+def pack_gathering(weight: Array, groups: int, block: int) -> Array:
+    """Weights [O, I/g, H, W] as [g·⌈O/g/b⌉, 1, H, W, I/g, b]: each group begins at a vector."""
+    outputs = Channels.grouped(groups, len(weight) // groups, block)
+    return np.ascontiguousarray(outputs.spread(weight).transpose(0, 3, 4, 2, 1)[:, None])
+
+
+def convolution(data: te.Tensor, weight: te.Tensor, window: Window, groups: int) -> te.Tensor:
+    """Convolution of [N, I/i, H, W, i] with [O/o, I/g/i, H, W, i, o] to [N, O/o, H, W, o]."""
+
+    def channel(group: Any, block: Any, lane: Any) -> tuple[Any, Any]:
+        first = 0 if groups == 1 else group * int(weight.shape[1])
+        return first + block, lane
+
+    return _convolution(data, weight, window, groups, channel, gathers=False)
+
+
+def gathering_convolution(
+    data: te.Tensor, weight: te.Tensor, places: te.Tensor, window: Window
+) -> te.Tensor:
+    """Convolution of [N, B, H, W, b], whose channels are anywhere, to [N, O/o, H, W, o].
+
+    Args:
+        data: input.
+        weight: [O/o, 1, H, W, I/g, o].
+        places: int32[g, I/g], the lane of each input channel, counted through all blocks.
+        window: how the kernel moves.
+    """
+    inner = int(data.shape[4])
+
+    def channel(group: Any, _: Any, index: Any) -> tuple[Any, Any]:
+        place = places[group, index]
+        return tirx.indexdiv(place, inner), tirx.indexmod(place, inner)
+
+    return _convolution(data, weight, window, int(places.shape[0]), channel, gathers=True)
+
+
+def _convolution(
     data: te.Tensor,
     weight: te.Tensor,
     window: Window,
     groups: int,
-    straddling: Straddling | None = None,
+    channel: Callable[[Any, Any, Any], tuple[Any, Any]],
+    *,
+    gathers: bool,
 ) -> te.Tensor:
-    """Convolution of [N, I/i, H, W, i] with [O/o, I/g/i, H, W, i, o] to [N, O/o, H, W, o]."""
-    batch, _, height, width, inner = (extent(d) for d in data.shape)
-    blocks, group_inputs, kernel_h, kernel_w, _, outer = (int(d) for d in weight.shape)
+    """A convolution whose inputs are at channel(group, io, ii) -> block and lane."""
+    batch, _, height, width, _ = (extent(d) for d in data.shape)
+    blocks, outer_inputs, kernel_h, kernel_w, inner_inputs, outer = map(int, weight.shape)
     out_h, out_w = window.output((height, width), (kernel_h, kernel_w))
-    group_outputs = blocks // groups
     padded = _pad(data, window)
-    io = te.reduce_axis((0, group_inputs), name="io")
-    ii = te.reduce_axis((0, inner), name="ii")
+    io = te.reduce_axis((0, outer_inputs), name="io")
+    ii = te.reduce_axis((0, inner_inputs), name="ii")
     kh, kw = te.reduce_axis((0, kernel_h), name="kh"), te.reduce_axis((0, kernel_w), name="kw")
     (sh, sw), (dh, dw) = window.strides, window.dilation
 
     def value(n: Any, o: Any, h: Any, w: Any, v: Any) -> Any:
-        if straddling:
-            block = straddling.base(o) + io
-        else:
-            block = io if groups == 1 else tirx.indexdiv(o, group_outputs) * group_inputs + io
-        x = padded[n, block, h * sh + kh * dh, w * sw + kw * dw, ii]
+        block, lane = channel(tirx.indexdiv(o, blocks // groups), io, ii)
+        x = padded[n, block, h * sh + kh * dh, w * sw + kw * dw, lane]
         return te.sum(x * weight[o, io, kh, kw, ii, v], axis=[io, kh, kw, ii])
 
+    numbers = [*window.strides, *window.dilation, *window.padding, groups, int(gathers)]
     return te.compute(
         (batch, blocks, out_h, out_w, outer),
         value,
         name="convolution_blocked",
-        attrs={
-            "tvmake.convolution": [*window.strides, *window.dilation, *window.padding, groups],
-            "tvmake.straddling": [straddling.inputs, straddling.outputs] if straddling else [],
-        },
+        attrs={"tvmake.convolution": numbers},
     )
 
 
@@ -145,6 +175,40 @@ def pool(
         f"NCHW{int(data.shape[4])}c",
         count_include_pad,
     )
+
+
+def block(data: te.Tensor, places: te.Tensor) -> te.Tensor:
+    """[N, C, H, W] as [N, B, H, W, b], with channel places[B, b] in each lane."""
+    batch, _, height, width = data.shape
+    blocks, lanes = places.shape
+    return te.compute(
+        (batch, blocks, height, width, lanes),
+        lambda n, c, h, w, v: data[n, places[c, v], h, w],
+        name="in_blocks",
+    )
+
+
+def move(data: te.Tensor, places: te.Tensor) -> te.Tensor:
+    """[N, B, H, W, b] as [N, D, H, W, d], with the channels at places[D, d]."""
+    batch, _, height, width, inner = data.shape
+    blocks, lanes = places.shape
+
+    def value(n: Any, c: Any, h: Any, w: Any, v: Any) -> Any:
+        place = places[c, v]
+        return data[n, tirx.indexdiv(place, inner), h, w, tirx.indexmod(place, inner)]
+
+    return te.compute((batch, blocks, height, width, lanes), value, name="moved")
+
+
+def plain(data: te.Tensor, places: te.Tensor) -> te.Tensor:
+    """[N, B, H, W, b] as [N, C, H, W], with the channels at places[C]."""
+    batch, _, height, width, inner = data.shape
+
+    def value(n: Any, c: Any, h: Any, w: Any) -> Any:
+        place = places[c]
+        return data[n, tirx.indexdiv(place, inner), h, w, tirx.indexmod(place, inner)]
+
+    return te.compute((batch, places.shape[0], height, width), value, name="plain")
 
 
 def _pad(data: te.Tensor, window: Window) -> te.Tensor:

@@ -6,18 +6,20 @@ it works best on, and the other form is made when somebody needs it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tvm
 from tvm import relax
 
 from tvmake import constants
 from tvmake.optimize import blocked, winograd
 from tvmake.optimize.blocked import Window, extent
-from tvmake.optimize.main_function import reshaped
-from tvmake.schedule.straddling import Straddling
+from tvmake.optimize.channels import Channels
+from tvmake.optimize.forms import Value, blocked_form, plain_form
+from tvmake.optimize.main_function import constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from tvm import te
 
     from tvmake.schedule.cpu import CpuModel
+
+    Array = np.ndarray[Any, Any]
+    _Result = tuple[Channels, relax.Call]
 
 # Work on each element by itself, so on any layout.
 _ELEMENTWISE = (
@@ -43,15 +48,6 @@ def block_layouts(
     return _Rewriter(module, cpu, allow_winograd=allow_winograd).run()
 
 
-@dataclass
-class _Value:
-    """A value of the old main in the new one. At least one form is there."""
-
-    shape: tuple[int, ...]
-    plain: relax.Expr | None = None
-    by_block: dict[int, relax.Expr] = field(default_factory=dict)
-
-
 class _Rewriter:
     """Builds the new main."""
 
@@ -61,12 +57,13 @@ class _Rewriter:
         self.allow_winograd = allow_winograd
         self.lanes = cpu.lanes(32)
         self.builder = relax.BlockBuilder(module)
-        self.values: dict[Any, _Value] = {}
-        self.rules: dict[str, Callable[[relax.Call, str], _Value | None]] = {
+        self.values: dict[Any, Value] = {}
+        self.rules: dict[str, Callable[[relax.Call, str], Value | None]] = {
             "relax.nn.conv2d": self._convolution,
             "relax.nn.max_pool2d": self._pool,
             "relax.nn.avg_pool2d": self._pool,
             "relax.concat": self._concat,
+            "relax.take": self._shuffle,
             "relax.mean": self._mean,
             **{f"relax.{name}": self._elementwise for name in _ELEMENTWISE},
         }
@@ -79,7 +76,7 @@ class _Rewriter:
         with self.builder.function("main_blocked", parameters):
             with self.builder.dataflow():
                 for old, new in zip(main.params, parameters, strict=True):
-                    self.values[old.__chandle__()] = _Value(_shape(old), new)
+                    self.values[old.__chandle__()] = Value(_shape(old), new)
                 for block in main.body.blocks:
                     for binding in block.bindings:
                         self._bind(binding)
@@ -104,7 +101,7 @@ class _Rewriter:
         call, variable = binding.value, binding.var
         if isinstance(binding, relax.MatchCast):
             plain = self.builder.match_cast(self._plain_expr(call), variable.ty)
-            self.values[variable.__chandle__()] = _Value(_shape(variable), plain)
+            self.values[variable.__chandle__()] = Value(_shape(variable), plain)
             return
         value = None
         if isinstance(call, relax.Call):
@@ -113,7 +110,7 @@ class _Rewriter:
                 value = rule(call, variable.name)
         if value is None:
             plain = self.builder.emit(self._plain_expr(call), name_hint=variable.name)
-            value = _Value(_shape(variable), plain)
+            value = Value(_shape(variable), plain)
         self.values[variable.__chandle__()] = value
 
     # Forms.
@@ -123,7 +120,7 @@ class _Rewriter:
         if tvm.ir.is_prim_expr(expr):
             return expr
         if isinstance(expr, relax.Var):
-            return self._plain(self.values[expr.__chandle__()])
+            return plain_form(self.builder, self.values[expr.__chandle__()])
         if isinstance(expr, relax.Tuple):
             return relax.Tuple([self._plain_expr(f) for f in expr.fields])
         if isinstance(expr, relax.TupleGetItem):
@@ -133,27 +130,7 @@ class _Rewriter:
             return relax.Call(expr.op, arguments, expr.attrs, expr.ty_args)
         return expr
 
-    def _plain(self, value: _Value) -> relax.Expr:
-        if value.plain is None:
-            moved = next(iter(value.by_block.values()))
-            if not _is_flat(value.shape):
-                moved = self.builder.emit(relax.op.permute_dims(moved, [0, 1, 4, 2, 3]))
-            value.plain = reshaped(self.builder, moved, value.shape)
-        return value.plain
-
-    def _blocked(self, value: _Value, block: int) -> relax.Expr:
-        if block not in value.by_block:
-            n, c, h, w = value.shape
-            plain = self._plain(value)
-            if _is_flat((n, block, h, w)):
-                moved = reshaped(self.builder, plain, (n, c // block, h, w, block))
-            else:
-                split = reshaped(self.builder, plain, (n, c // block, block, h, w))
-                moved = self.builder.emit(relax.op.permute_dims(split, [0, 1, 3, 4, 2]))
-            value.by_block[block] = moved
-        return value.by_block[block]
-
-    def _value(self, expr: relax.Expr) -> _Value | None:
+    def _value(self, expr: relax.Expr) -> Value | None:
         """The value of a variable that is one tensor with four dimensions."""
         value = self.values.get(expr.__chandle__()) if isinstance(expr, relax.Var) else None
         return (
@@ -168,82 +145,108 @@ class _Rewriter:
         fitting = [b for b in blocks if b >= _SMALLEST_BLOCK and channels % b == 0]
         return fitting[0] if fitting else 1
 
-    def _emit(
-        self, operator: Callable[..., te.Tensor], kind: str, name: str, *operands: relax.Expr
-    ) -> relax.Var:
-        call = self.builder.call_te(operator, *operands, primfunc_name_hint=f"{kind}_blocked")
-        return self.builder.emit(call, name_hint=name)
+    def _form(self, value: Value) -> Channels | None:
+        """The form that a blocked operator takes of a value: one that is there, if it is good."""
+        best = self._block(value.channels)
+        if value.blocked and (value.is_moved or value.widest.block >= best):
+            return value.widest
+        return Channels.dense(value.channels, best) if best > 1 else None
+
+    def _kernel(
+        self,
+        operator: Callable[..., te.Tensor],
+        hint: str,
+        *operands: relax.Expr,
+        fuses: bool = False,
+    ) -> relax.Call:
+        """A call of a kernel; one that `fuses` is fused with what follows element by element."""
+        attributes = {"op_pattern": _OUT_ELEMENTWISE_FUSABLE} if fuses else None
+        return self.builder.call_te(
+            operator, *operands, primfunc_name_hint=hint, primfunc_attrs=attributes
+        )
 
     # Rules: each returns the new value, or None to leave the operator on plain layout.
 
-    def _convolution(self, call: relax.Call, name: str) -> _Value | None:
+    def _convolution(self, call: relax.Call, name: str) -> Value | None:
         data, attrs = self._value(call.args[0]), call.attrs
         layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
-        constant = isinstance(call.args[1], tvm.ir.GenericConst)
-        if data is None or not constant or layouts != ("NCHW", "OIHW", "NCHW"):
+        weight = constant(call.args[1])
+        if data is None or weight is None or layouts != ("NCHW", "OIHW", "NCHW"):
             return None
-        weight, groups = constants.values(call.args[1]), int(attrs.groups)
-        outputs, group_inputs, kernel_h, kernel_w = weight.shape
-        window = _window(attrs)
-        n, channels, height, width = data.shape
-        out_h, out_w = window.output((height, width), (kernel_h, kernel_w))
-        outer = self._block(outputs // groups)
-        inner = self._block(group_inputs)
-        shape = (n, outputs, out_h, out_w)
-        if groups == channels == outputs and self._block(channels) > 1:
-            block = self._block(channels)
-            packed = relax.const(blocked.pack_depthwise(weight, block))
-            constants.release(weight)
-            x = self._blocked(data, block)
-            operator = partial(blocked.depthwise, window=window)
-            return _Value(shape, None, {block: self._emit(operator, "depthwise", name, x, packed)})
-        if groups > 1:
-            straddling = self._straddling_convolution(call, name, data, window, shape)
-            if straddling or 1 in (outer, inner):
-                return straddling
+        groups, window = int(attrs.groups), _window(attrs)
+        form, result = self._form(data), None
+        if groups == data.channels == len(weight) and form:
+            result = self._depthwise(data, form, weight, window)
+        elif tile := self._winograd_tile(window, weight.shape, groups, _shape(call)):
+            result = self._winograd(data, weight, window, tile)
+        elif self._gathers(data, weight.shape, groups):
+            result = self._gathering_convolution(data, weight, window, groups)
+        else:
+            result = self._dense_convolution(data, weight, window, groups)
+        if result is None:
+            return None
+        constants.release(weight)
+        made, kernel = result
+        return Value(_shape(call), None, {made: self.builder.emit(kernel, name_hint=name)})
+
+    def _depthwise(self, data: Value, form: Channels, weight: Array, window: Window) -> _Result:
+        packed = relax.const(blocked.pack_depthwise(weight, form))
+        operator = partial(blocked.depthwise, window=window)
+        x = blocked_form(self.builder, data, form)
+        return form, self._kernel(operator, "depthwise_blocked", x, packed)
+
+    def _winograd(self, data: Value, weight: Array, window: Window, tile: int) -> _Result:
+        block = self._block(data.channels)
+        packed = relax.const(winograd.pack(weight, tile, block))
+        before, _, after = winograd.matrices(tile)
+        kernel = self._kernel(
+            partial(winograd.convolution, window=window),
+            "conv2d_winograd",
+            blocked_form(self.builder, data, Channels.dense(data.channels, block)),
+            packed,
+            *(relax.const(matrix.astype("float32")) for matrix in (before, after)),
+            fuses=True,
+        )
+        return Channels.dense(len(weight), block), kernel
+
+    def _gathers(self, data: Value, weight: Sequence[int], groups: int) -> bool:
+        """Whether a convolution has to take its input channels from anywhere, one by one."""
+        if weight[1] == 1 and weight[0] // groups < _SMALLEST_BLOCK and not data.blocked:
+            return False  # nearly depthwise: of a vector for several groups, most were zeros
+        blocks = {self._block(weight[0] // groups), self._block(weight[1])}
+        return data.is_moved or (groups > 1 and blocks != {self.lanes})
+
+    def _gathering_convolution(
+        self, data: Value, weight: Array, window: Window, groups: int
+    ) -> _Result | None:
+        if self.lanes < _SMALLEST_BLOCK:
+            return None
+        # Groups that fit into a vector together are one: the vector has as many steps, but they
+        # take no vector each.
+        fitting = max(1, self.lanes * groups // len(weight))
+        together = max(count for count in range(1, fitting + 1) if groups % count == 0)
+        weight, groups = blocked.join_groups(weight, groups, together), groups // together
+        result = Channels.grouped(groups, len(weight) // groups, self.lanes)
+        packed = relax.const(blocked.pack_gathering(weight, groups, self.lanes))
+        form = self._form(data) or Channels.dense(data.channels, data.channels)
+        places = relax.const(np.array(form.places, "int32").reshape(groups, -1))
+        operator = partial(blocked.gathering_convolution, window=window)
+        x = blocked_form(self.builder, data, form)
+        return result, self._kernel(operator, "conv2d_grouped", x, packed, places, fuses=True)
+
+    def _dense_convolution(
+        self, data: Value, weight: Array, window: Window, groups: int
+    ) -> _Result | None:
+        outer, inner = self._block(len(weight) // groups), self._block(weight.shape[1])
         if outer == 1:
             return None
-        tile = self._winograd_tile(window, weight.shape, groups, shape)
-        if tile and inner == outer:
-            packed = relax.const(winograd.pack(weight, tile, inner))
-            constants.release(weight)
-            before, _, after = winograd.matrices(tile)
-            operands = (relax.const(m.astype("float32")) for m in (before, after))
-            moved = self.builder.call_te(
-                partial(winograd.convolution, window=window),
-                *(self._blocked(data, inner), packed, *operands),
-                primfunc_name_hint="conv2d_winograd",
-                primfunc_attrs={"op_pattern": _OUT_ELEMENTWISE_FUSABLE},
-            )
-            return _Value(shape, None, {outer: self.builder.emit(moved, name_hint=name)})
-        inner = inner if inner > 1 else channels  # few input channels: all of them in one block
+        inner = inner if inner > 1 else data.channels  # few: all of them in one block
         packed = relax.const(blocked.pack_convolution(weight, inner, outer))
-        constants.release(weight)
-        x = self._blocked(data, inner)
+        x = blocked_form(self.builder, data, Channels.dense(data.channels, inner))
         operator = partial(blocked.convolution, window=window, groups=groups)
-        return _Value(shape, None, {outer: self._emit(operator, "conv2d", name, x, packed)})
-
-    def _straddling_convolution(
-        self,
-        call: relax.Call,
-        name: str,
-        data: _Value,
-        window: Window,
-        shape: tuple[int, ...],
-    ) -> _Value | None:
-        """A convolution in groups that are no whole blocks, while all channels are."""
-        weight, groups = constants.values(call.args[1]), int(call.attrs.groups)
-        outputs, group_inputs, _, _ = weight.shape
-        block = self._block(outputs)
-        whole = min(self._block(outputs // groups), self._block(group_inputs))
-        if block <= whole or block != self._block(data.shape[1]) or outputs // groups < block:
-            return None
-        straddling = Straddling(group_inputs, outputs // groups, block, data.shape[1] // block)
-        packed = relax.const(blocked.pack_straddling(weight, straddling))
-        constants.release(weight)
-        x = self._blocked(data, block)
-        operator = partial(blocked.convolution, window=window, groups=1, straddling=straddling)
-        return _Value(shape, None, {block: self._emit(operator, "conv2d", name, x, packed)})
+        return Channels.dense(len(weight), outer), self._kernel(
+            operator, "conv2d_blocked", x, packed
+        )
 
     def _winograd_tile(
         self, window: Window, weight: Sequence[int], groups: int, shape: Sequence[int]
@@ -255,14 +258,26 @@ class _Rewriter:
         if not all(isinstance(extent, int) for extent in shape):
             return 0  # the tile is chosen by what it costs for one size
         n, outputs, height, width = shape
+        if not self._block(outputs) == self._block(weight[1]) > 1:
+            return 0
         layer = winograd.Layer(weight[1], outputs, n, height, width)
         return winograd.choose(layer, self.cpu)
 
-    def _pool(self, call: relax.Call, name: str) -> _Value | None:
-        data, attrs = self._value(call.args[0]), call.attrs
-        if data is None or not data.by_block or str(attrs.layout) != "NCHW":
+    def _shuffle(self, call: relax.Call, _: str) -> Value | None:
+        """Channels in another order: where they are stays as it is."""
+        data, order = self._value(call.args[0]), constant(call.args[1])
+        if data is None or not data.blocked or order is None or order.ndim != 1:
             return None
-        block, x = self._widest(data)
+        channels = [int(channel) for channel in order]
+        if int(call.attrs.axis) != 1 or sorted(channels) != list(range(data.channels)):
+            return None
+        forms = {form.shuffled(channels): expr for form, expr in data.blocked.items()}
+        return Value(data.shape, None, forms)
+
+    def _pool(self, call: relax.Call, name: str) -> Value | None:
+        data, attrs = self._value(call.args[0]), call.attrs
+        if data is None or not data.blocked or str(attrs.layout) != "NCHW":
+            return None
         kind = "max" if _name(call) == "relax.nn.max_pool2d" else "avg"
         operator = partial(
             blocked.pool,
@@ -272,71 +287,72 @@ class _Rewriter:
             ceil_mode=bool(attrs.ceil_mode),
             count_include_pad=bool(attrs.count_include_pad),
         )
-        return _Value(_shape(call), None, {block: self._emit(operator, f"{kind}_pool2d", name, x)})
+        kernel = self._kernel(operator, f"{kind}_pool2d_blocked", data.blocked[data.widest])
+        return Value(_shape(call), None, {data.widest: self.builder.emit(kernel, name_hint=name)})
 
-    def _concat(self, call: relax.Call, name: str) -> _Value | None:
+    def _concat(self, call: relax.Call, name: str) -> Value | None:
         parts = [self._value(part) for part in call.args[0].fields]
-        values = [part for part in parts if part]
+        values = [part for part in parts if part and part.blocked]
+        forms = [value.widest for value in values]
         if len(values) != len(parts) or int(call.attrs.axis) != 1:
             return None
-        blocks = {self._widest(value)[0] if value.by_block else 0 for value in values}
-        block = min(blocks)
-        if block == 0 or any(value.shape[1] % block for value in values):
+        if len({form.block for form in forms}) > 1:
             return None
-        if len(blocks) > 1:
-            return None
-        joined = relax.op.concat([self._blocked(value, block) for value in values], axis=1)
-        return _Value(_shape(call), None, {block: self.builder.emit(joined, name_hint=name)})
+        operands = [value.blocked[form] for value, form in zip(values, forms, strict=True)]
+        joined = self.builder.emit(relax.op.concat(operands, axis=1), name_hint=name)
+        return Value(_shape(call), None, {Channels.joined(forms): joined})
 
-    def _mean(self, call: relax.Call, name: str) -> _Value | None:
+    def _mean(self, call: relax.Call, name: str) -> Value | None:
         """Global average pooling."""
         data = self._value(call.args[0])
-        axes = sorted(int(axis) % 4 for axis in call.attrs.axis or ())
-        if data is None or not data.by_block or axes != [2, 3]:
+        axes = [int(axis) for axis in call.attrs.axis or ()]
+        if data is None or not data.blocked or axes != [2, 3] or not bool(call.attrs.keepdims):
             return None
-        block, x = self._widest(data)
-        mean = self.builder.emit(relax.op.mean(x, [2, 3], keepdims=True), name_hint=name)
-        if call.attrs.keepdims:
-            return _Value(_shape(call), None, {block: mean})
-        return _Value(_shape(call), reshaped(self.builder, mean, _shape(call)))
+        mean = relax.op.mean(data.blocked[data.widest], [2, 3], keepdims=True)
+        return Value(_shape(call), None, {data.widest: self.builder.emit(mean, name_hint=name)})
 
-    def _elementwise(self, call: relax.Call, name: str) -> _Value | None:
+    def _elementwise(self, call: relax.Call, name: str) -> Value | None:
         tensors = [self._value(argument) for argument in call.args]
-        blocks = [self._widest(tensor)[0] for tensor in tensors if tensor and tensor.by_block]
         shape = _shape(call)
-        if not blocks or len(shape) != 4:
+        if len(shape) != 4 or not (form := _common_form(tensors, shape)):
             return None
-        block = max(blocks)
         operands = []
         for argument, tensor in zip(call.args, tensors, strict=True):
-            operand = self._operand(argument, tensor, shape, block)
+            operand = self._operand(argument, tensor, shape, form)
             if operand is None:
                 return None
             operands.append(operand)
         result = relax.Call(call.op, operands, call.attrs, call.ty_args)
-        return _Value(shape, None, {block: self.builder.emit(result, name_hint=name)})
+        return Value(shape, None, {form: self.builder.emit(result, name_hint=name)})
 
     def _operand(
-        self, argument: relax.Expr, tensor: _Value | None, shape: Sequence[int], block: int
+        self, argument: relax.Expr, tensor: Value | None, shape: Sequence[int], form: Channels
     ) -> relax.Expr | None:
         """An operand of an elementwise operator in blocked form, if it has one."""
         if tensor:
-            agrees = tensor.shape[1] == shape[1] and tensor.shape[1] % block == 0
-            return self._blocked(tensor, block) if agrees else None
-        if isinstance(argument, tvm.ir.GenericConst):
-            values = constants.values(argument)
+            agrees = tensor.channels == shape[1]
+            return blocked_form(self.builder, tensor, form) if agrees else None
+        if (values := constant(argument)) is not None:
             if values.size == 1:
                 return relax.const(values.reshape(()))
             padded = values.reshape((1,) * (4 - values.ndim) + values.shape)
             if padded.shape != (1, shape[1], 1, 1):
                 return None
-            return relax.const(padded.reshape(1, shape[1] // block, 1, 1, block))
+            return relax.const(form.spread(values.reshape(-1))[None, :, None, None])
         if isinstance(argument, relax.Var):
             return None
         return argument  # attributes such as clip's bounds
 
-    def _widest(self, value: _Value) -> tuple[int, relax.Expr]:
-        return max(value.by_block.items(), key=lambda item: item[0])
+
+def _common_form(tensors: Sequence[Value | None], shape: Sequence[int]) -> Channels | None:
+    """The form that most operands have; of these the widest, then that of the youngest operand.
+
+    What was computed last is what the operator can be fused with.
+    """
+    whole = [tensor for tensor in tensors if tensor and tensor.channels == shape[1]]
+    whole.sort(key=lambda tensor: -tensor.serial)
+    counts = Counter(form for tensor in whole for form in tensor.blocked)
+    return max(counts, key=lambda form: (counts[form], form.block), default=None)
 
 
 def _window(attrs: Any) -> Window:
@@ -344,12 +360,6 @@ def _window(attrs: Any) -> Window:
     sh, sw = (int(s) for s in attrs.strides)
     dh, dw = (int(d) for d in attrs.dilation)
     return Window((sh, sw), (top, left, bottom, right), (dh, dw))
-
-
-def _is_flat(shape: Sequence[Any]) -> bool:
-    """Whether channels in blocks lie in memory as plain ones: of one position, or one by one."""
-    _, channels, height, width = shape
-    return bool(channels == 1 or (height == 1 and width == 1))
 
 
 def _name(call: relax.Call) -> str:

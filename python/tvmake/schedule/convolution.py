@@ -10,7 +10,6 @@ from tvmake.schedule import loops
 from tvmake.schedule.fused import Fused, take_apart
 from tvmake.schedule.microkernel import Partial, read_ahead, share, sum_tile
 from tvmake.schedule.primitives import PARALLEL_WORK
-from tvmake.schedule.straddling import Straddling
 from tvmake.schedule.tiles import (
     Part,
     Tile,
@@ -42,8 +41,9 @@ class Convolution:
         batch, height, width: of the result.
         blocks: of output channels, `lanes` each.
         data: extents of the input.
-        weight: extents of the weights: O/o, I/g/i, H, W, i, o.
+        weight: extents of the weights: O/o, I/g/i, H, W, i, o; i is I/g for a gathering one.
         padding: top, left, bottom, right.
+        gathers: whether the third parameter tells where the input channels of each group are.
     """
 
     batch: int
@@ -57,17 +57,14 @@ class Convolution:
     dilation: tuple[int, int]
     padding: tuple[int, int, int, int]
     groups: int
-    straddling: Straddling | None
+    gathers: bool
 
     @staticmethod
     def of(fused: Fused) -> Convolution:
         """Read the shapes off the prim func: its first two parameters are input and weights."""
         batch, blocks, height, width, lanes = _shape(fused.output)
         numbers = [int(value) for value in fused.annotations[ANNOTATION]]
-        stride_h, stride_w, dilation_h, dilation_w, top, left, bottom, right, groups = numbers
-        group = [int(value) for value in fused.annotations["tvmake.straddling"]]
-        blocks_in = _shape(fused.params[0])[1]
-        straddling = Straddling(group[0], group[1], lanes, blocks_in) if group else None
+        stride_h, stride_w, dilation_h, dilation_w, top, left, bottom, right = numbers[:8]
         return Convolution(
             batch=batch,
             blocks=blocks,
@@ -79,8 +76,8 @@ class Convolution:
             strides=(stride_h, stride_w),
             dilation=(dilation_h, dilation_w),
             padding=(top, left, bottom, right),
-            groups=groups,
-            straddling=straddling,
+            groups=numbers[8],
+            gathers=bool(numbers[9]),
         )
 
     @property
@@ -119,7 +116,12 @@ def direct_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc 
         memory.append(data)
         statements.append(sample(fused.params[0], data, shapes.strides, shapes.lanes))
         shapes = shapes.sampled
-    nest = _Nest(shapes, fused, data, cpu)
+    offsets = None
+    if shapes.gathers:
+        offsets = loops.scratch("offsets", *_shape(fused.params[2]), dtype="int32")
+        memory.append(offsets)
+        statements.append(_find(fused.params[2], offsets, data))
+    nest = _Nest(shapes, fused, data, offsets, cpu)
     statements.append(nest.build())
     return loops.rewrite(function, loops.sequence(statements), memory)
 
@@ -146,18 +148,40 @@ class Piece:
         return Partial(self.sums, place, self.index == 0, self.index == self.count - 1)
 
 
+def _find(places: tirx.Buffer, offsets: tirx.Buffer, data: tirx.Buffer) -> tirx.Stmt:
+    """How far the lanes of input channels, counted through all blocks, are from the image's start.
+
+    A sum's steps are too short to divide by themselves.
+    """
+    _, _, height, width, inner = _shape(data)
+    groups, inputs = _shape(places)
+
+    def find(group: Any, channel: Any) -> tirx.Stmt:
+        place = loops.load(places, group, channel)
+        offset = place // inner * (height * width * inner) + place % inner
+        return loops.store(offsets, offset, group, channel)
+
+    return loops.loop(groups, lambda group: loops.loop(inputs, lambda io: find(group, io)))
+
+
 class _Nest:
     """The loops around the tiles, and the tiles."""
 
-    def __init__(self, shapes: Convolution, fused: Fused, data: tirx.Buffer, cpu: CpuModel) -> None:
-        self.shapes, self.fused, self.data = shapes, fused, data
+    def __init__(
+        self,
+        shapes: Convolution,
+        fused: Fused,
+        data: tirx.Buffer,
+        offsets: tirx.Buffer | None,
+        cpu: CpuModel,
+    ) -> None:
+        self.shapes, self.fused, self.data, self.offsets = shapes, fused, data, offsets
         self.weight, self.cpu = fused.params[1], cpu
         merged = shapes.is_product and fused.merges
         self.rows = 1 if merged else shapes.height
         self.columns = shapes.height * shapes.width if merged else shapes.width
         self.group_blocks = shapes.blocks // shapes.groups
-        together = 1 if shapes.straddling else self.group_blocks
-        tile = choose_tile(self.rows, self.columns, together, cpu)
+        tile = choose_tile(self.rows, self.columns, self.group_blocks, cpu)
         self.row_parts = parts(self.rows, tile.rows)
         self.column_parts = parts(self.columns, tile.columns)
         self.depth_parts = parts(self.group_blocks, tile.vectors)
@@ -168,14 +192,14 @@ class _Nest:
         shapes = self.shapes
         o, i, kh, kw, inner, lanes = shapes.weight
         passes, most = extents(self.depth_parts), extents(self._grouped())
-        n, blocks, height, width, inner = shapes.padded
-        image = 4 * blocks * height * width * inner // shapes.groups
+        n, *image_extents = shapes.padded
+        image = 4 * math.prod(image_extents) // shapes.groups
         weights = 4 * o * i * kh * kw * inner * lanes // shapes.groups
         groups = choose_groups(image, weights, passes, most, cpu)
         tasks = shapes.batch * shapes.groups * groups
         channels = 1 if tasks >= _TASKS else min(passes, -(-_TASKS // tasks))
-        work = n * shapes.groups * passes * i * kh * kw * inner * self.rows * self.columns
-        if work * lanes < PARALLEL_WORK:
+        steps = shapes.groups * passes * self.rows * self.columns
+        if n * steps * i * kh * kw * inner * lanes < PARALLEL_WORK:
             return 1, 1
         if groups == 1:
             channels = passes
@@ -215,7 +239,7 @@ class _Nest:
         sums = self.rows * self.columns * depth * self.shapes.lanes
         weights = depth * math.prod(self.shapes.weight[1:])
         count = min(choose_pieces(4 * weights, 4 * sums, self.cpu), self.shapes.weight[1])
-        if count == 1 or self.shapes.straddling:
+        if count == 1:
             return self._positions(batch, group, block, depth, image)
         partial = loops.scratch("partial", sums)
 
@@ -276,18 +300,15 @@ class _Nest:
         _, blocks, kernel_h, kernel_w, inner, lanes = shapes.weight
         (sh, sw), (dh, dw) = shapes.strides, shapes.dilation
 
-        first, count, base = loops.integer(0), blocks, group * blocks
-        if shapes.straddling:  # only those input blocks that have weights
-            base = shapes.straddling.base(block)
-            first = shapes.straddling.first(block) - base
-            count = shapes.straddling.end(block) - base - first
-
-        if piece:
-            first, count = piece.share(blocks)
+        first, count = piece.share(blocks) if piece else (loops.integer(0), blocks)
 
         def element(r: Any, c: Any, io: Any, kh: Any, kw: Any, ii: Any) -> Any:
             row, column = (top + r) * sh + kh * dh, (left + c) * sw + kw * dw
-            return loops.load(self.data, batch, base + first + io, row, column, ii)
+            if self.offsets is not None:
+                # It reaches beyond the first block.
+                offset = loops.load(self.offsets, group, ii)
+                return loops.load(self.data, batch, 0, row, column, offset)
+            return loops.load(self.data, batch, group * blocks + first + io, row, column, ii)
 
         def factor(v: Any, io: Any, kh: Any, kw: Any, ii: Any, lane: Any) -> Any:
             return loops.load(self.weight, block + v, first + io, kh, kw, ii, lane)
@@ -306,7 +327,7 @@ class _Nest:
         self, shape: Tile, block: Any, top: Any, left: Any, step: Any
     ) -> Callable[[Any], tirx.Stmt] | None:
         """What a tile reads ahead: its part of the weights of the next channels."""
-        if self.shapes.straddling or extents(self.depth_parts) == 1:
+        if extents(self.depth_parts) == 1:
             return None
         blocks, *rest = self.shapes.weight[1:]
         positions, groups = self.rows * self.columns, self.image_groups

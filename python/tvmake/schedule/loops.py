@@ -79,9 +79,9 @@ def integer(value: int) -> Any:
     return tirx.IntImm("int32", value)
 
 
-def scratch(name: str, *shape: int) -> tirx.Buffer:
+def scratch(name: str, *shape: int, dtype: str = "float32") -> tirx.Buffer:
     """Memory of a kernel's own. What is small and used within one loop becomes registers."""
-    return tirx.decl_buffer(shape, "float32", name, scope="global")
+    return tirx.decl_buffer(shape, dtype, name, scope="global")
 
 
 def using(buffers: Sequence[tirx.Buffer], statements: Sequence[tirx.Stmt]) -> tirx.Stmt:

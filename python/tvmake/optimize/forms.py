@@ -1,0 +1,102 @@
+"""A value in plain form, [N, C, H, W], and in blocked ones, each made when somebody needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tvm import relax
+
+from tvmake.optimize import blocked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tvm import te
+
+    from tvmake.optimize.channels import Channels
+
+    Array = np.ndarray[Any, Any]
+
+_OPAQUE = 8  # TVM's name for what fuses with nothing
+
+
+@dataclass
+class Value:
+    """A value of the old main in the new one. At least one form is there.
+
+    Attributes:
+        shape: of the plain form.
+        plain: [N, C, H, W].
+        blocked: [N, blocks, H, W, block].
+        serial: counts values in the order in which they are computed.
+    """
+
+    shape: tuple[int, ...]
+    plain: relax.Expr | None = None
+    blocked: dict[Channels, relax.Expr] = field(default_factory=dict)
+    serial: int = field(default_factory=count().__next__)
+
+    @property
+    def channels(self) -> int:
+        """How many, of a value with four dimensions."""
+        return self.shape[1]
+
+    @property
+    def widest(self) -> Channels:
+        """Of its blocked forms, the one with the widest blocks."""
+        return max(self.blocked, key=lambda form: form.block)
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether it is blocked, and in no form are all channels in order."""
+        return bool(self.blocked) and not any(form.is_dense for form in self.blocked)
+
+
+def plain_form(builder: relax.BlockBuilder, value: Value) -> relax.Expr:
+    """The value as [N, C, H, W]."""
+    if value.plain is None:
+        form = next((form for form in value.blocked if form.is_dense), value.widest)
+        data = value.blocked[form]
+        if form.is_dense:
+            moved = builder.emit(relax.op.permute_dims(data, [0, 1, 4, 2, 3]))
+            value.plain = builder.emit(relax.op.reshape(moved, value.shape))
+        else:
+            value.plain = _move(builder, blocked.plain, data, np.array(form.places, "int32"))
+    return value.plain
+
+
+def blocked_form(builder: relax.BlockBuilder, value: Value, form: Channels) -> relax.Expr:
+    """The value with its channels in blocks."""
+    if form not in value.blocked:
+        value.blocked[form] = _new_form(builder, value, form)
+    return value.blocked[form]
+
+
+def _new_form(builder: relax.BlockBuilder, value: Value, form: Channels) -> relax.Expr:
+    if value.is_moved:
+        have = value.widest
+        return _move(builder, blocked.move, value.blocked[have], form.sources(have.places))
+    data = plain_form(builder, value)
+    if not form.is_dense:
+        return _move(builder, blocked.block, data, form.sources(range(value.channels)))
+    n, _, h, w = value.shape
+    split = builder.emit(relax.op.reshape(data, (n, form.blocks, form.block, h, w)))
+    return builder.emit(relax.op.permute_dims(split, [0, 1, 3, 4, 2]))
+
+
+def _move(
+    builder: relax.BlockBuilder,
+    operator: Callable[..., te.Tensor],
+    data: relax.Expr,
+    places: Array,
+) -> relax.Expr:
+    """A kernel of its own that moves channels: what is fused with it would read one by one."""
+    call = builder.call_te(
+        *(operator, data, relax.const(places)),
+        primfunc_name_hint="channels",
+        primfunc_attrs={"op_pattern": _OPAQUE},
+    )
+    return builder.emit(call)
