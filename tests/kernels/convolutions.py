@@ -84,6 +84,33 @@ def depthwise_convolution(cases: Cases) -> None:
 
 
 @kernel_class
+def inverted_residual(cases: Cases) -> None:
+    """What mobile networks are made of: expand, filter and weigh each channel, project."""
+    channels, expanded = cases.pick((8, 16, 24)), cases.pick((8, 32, 40))
+    kernel, activation = cases.pick((3, 5)), cases.choose("Relu", "HardSwish")
+    sizes = [cases.pick((1, 2, 5, 7, 14)) for _ in range(2)]  # more takes the reference minutes
+    x = cases.input(cases.pick((1, 2)), channels, *sizes)
+
+    def convolution(data: str, outer: int, inner: int, size: int = 1, group: int = 1) -> str:
+        shape = (outer, inner // group, size, size)
+        values = cases.random.standard_normal(shape) / math.sqrt(math.prod(shape[1:]))
+        weight = cases.weight(values=values.astype("float32"))  # that keeps errors from growing
+        operands = f"{data} {weight} {cases.weight(outer)}"
+        return cases.add("Conv", operands, keep=False, group=group, pads=[size // 2] * 4)
+
+    y = cases.add(activation, convolution(x, expanded, channels), keep=False)
+    y = convolution(y, expanded, expanded, kernel, expanded)
+    y = cases.add(activation, y, keep=False)
+    axes = cases.integers(-1, -2)
+    mean = cases.add("ReduceMean", f"{y} {axes}", keep=False, keepdims=1)
+    gate = cases.add("Relu", convolution(mean, 8, expanded), keep=False)
+    gate = cases.add("HardSigmoid", convolution(gate, expanded, 8), keep=False)
+    y = cases.add("Mul", f"{y} {gate}", keep=False)
+    y = cases.add("Add", f"{x} {convolution(y, channels, expanded)}")
+    cases.add("ReduceMean", f"{y} {axes}", keepdims=0)
+
+
+@kernel_class
 def grouped_convolution(cases: Cases) -> None:
     """Groups of any size, which vectors do not divide."""
     groups = cases.pick((2, 3, 4, 5, 8))

@@ -139,6 +139,32 @@ def test_sums_are_cut_where_their_weights_crowd_the_cache() -> None:
     assert choose_pieces(270 << 10, 80 << 10, AVX2) == 1  # more sums than are worth keeping
 
 
+def test_mobile_networks_stay_on_blocked_layout(tmp_path: Path) -> None:
+    """Each convolution is one kernel with what follows it, and only inputs are transposed."""
+    nodes = [
+        node("Conv", "x w", "a"),
+        node("Clip", "a zero six", "b"),
+        node("Conv", "b d", "c", group=16, pads=[1, 1, 1, 1]),
+        node("HardSwish", "c", "e"),
+        node("GlobalAveragePool", "e", "m"),
+        node("Conv", "m s", "g"),
+        node("HardSigmoid", "g", "h"),
+        node("Mul", "e h", "f"),
+        node("ReduceMean", "f", "y", axes=[-1, -2], keepdims=0),
+    ]
+    random = np.random.default_rng(0)
+    weights: dict[str, Any] = {
+        name: random.standard_normal(shape).astype("float32")
+        for name, shape in {"w": (16, 8, 1, 1), "d": (16, 1, 3, 3), "s": (16, 16, 1, 1)}.items()
+    }
+    bounds = {"zero": np.array(0, "float32"), "six": np.array(6, "float32")}
+    path = save(tmp_path / "m.onnx", nodes, {"x": (1, 8, 9, 9)}, ["y"], {**weights, **bounds})
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", "x86-64-v3")))
+    words = ("transpose", "conv2d", "depthwise", "mean")
+    kinds = [word for call in model.graph.calls for word in words if word in call.kernel]
+    assert kinds == ["transpose", "conv2d", "depthwise", "mean", "conv2d", "mean"]
+
+
 def _convolution(data: Array, weight: Array, strides: tuple[int, int] = (1, 1)) -> Array:
     """With padding of half the kernel, in float64."""
     kernel = weight.shape[2:]

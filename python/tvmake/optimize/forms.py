@@ -10,9 +10,10 @@ import numpy as np
 from tvm import relax
 
 from tvmake.optimize import blocked
+from tvmake.optimize.main_function import reshaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tvm import te
 
@@ -61,8 +62,9 @@ def plain_form(builder: relax.BlockBuilder, value: Value) -> relax.Expr:
         form = next((form for form in value.blocked if form.is_dense), value.widest)
         data = value.blocked[form]
         if form.is_dense:
-            moved = builder.emit(relax.op.permute_dims(data, [0, 1, 4, 2, 3]))
-            value.plain = builder.emit(relax.op.reshape(moved, value.shape))
+            if not _is_flat(value.shape):
+                data = builder.emit(relax.op.permute_dims(data, [0, 1, 4, 2, 3]))
+            value.plain = reshaped(builder, data, value.shape)
         else:
             value.plain = _move(builder, blocked.plain, data, np.array(form.places, "int32"))
     return value.plain
@@ -83,7 +85,9 @@ def _new_form(builder: relax.BlockBuilder, value: Value, form: Channels) -> rela
     if not form.is_dense:
         return _move(builder, blocked.block, data, form.sources(range(value.channels)))
     n, _, h, w = value.shape
-    split = builder.emit(relax.op.reshape(data, (n, form.blocks, form.block, h, w)))
+    if _is_flat((n, form.block, h, w)):
+        return reshaped(builder, data, (n, form.blocks, h, w, form.block))
+    split = reshaped(builder, data, (n, form.blocks, form.block, h, w))
     return builder.emit(relax.op.permute_dims(split, [0, 1, 3, 4, 2]))
 
 
@@ -100,3 +104,9 @@ def _move(
         primfunc_attrs={"op_pattern": _OPAQUE},
     )
     return builder.emit(call)
+
+
+def _is_flat(shape: Sequence[Any]) -> bool:
+    """Whether channels in blocks lie in memory as plain ones: of one position, or one by one."""
+    _, channels, height, width = shape
+    return bool(channels == 1 or (height == 1 and width == 1))

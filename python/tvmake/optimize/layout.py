@@ -19,7 +19,7 @@ from tvmake.optimize import blocked, winograd
 from tvmake.optimize.blocked import Window, extent
 from tvmake.optimize.channels import Channels
 from tvmake.optimize.forms import Value, blocked_form, plain_form
-from tvmake.optimize.main_function import constant
+from tvmake.optimize.main_function import constant, reshaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -305,11 +305,17 @@ class _Rewriter:
     def _mean(self, call: relax.Call, name: str) -> Value | None:
         """Global average pooling."""
         data = self._value(call.args[0])
-        axes = [int(axis) for axis in call.attrs.axis or ()]
-        if data is None or not data.blocked or axes != [2, 3] or not bool(call.attrs.keepdims):
+        axes = sorted(int(axis) % 4 for axis in call.attrs.axis or ())
+        if data is None or not data.blocked or axes != [2, 3]:
             return None
-        mean = relax.op.mean(data.blocked[data.widest], [2, 3], keepdims=True)
-        return Value(_shape(call), None, {data.widest: self.builder.emit(mean, name_hint=name)})
+        form = data.widest
+        mean = relax.op.mean(data.blocked[form], [2, 3], keepdims=True)
+        blocks = {form: self.builder.emit(mean, name_hint=name)}
+        kept = Value((*data.shape[:2], 1, 1), None, blocks)
+        if call.attrs.keepdims:
+            return kept
+        plain = plain_form(self.builder, kept)
+        return Value(_shape(call), reshaped(self.builder, plain, _shape(call)))
 
     def _elementwise(self, call: relax.Call, name: str) -> Value | None:
         tensors = [self._value(argument) for argument in call.args]

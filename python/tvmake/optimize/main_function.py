@@ -134,10 +134,13 @@ def call_kernel(
 def reshaped(
     builder: relax.BlockBuilder, value: relax.Expr, new_shape: Sequence[int]
 ) -> relax.Expr:
-    """A value under another shape; itself if it has it."""
+    """A value under another shape; itself if it has it.
+
+    A reshape stays a binding of its own, so its name must not be one that fusion gives.
+    """
     if tuple(new_shape) == shape(value):
         return value
-    return builder.emit(relax.op.reshape(value, tuple(new_shape)))
+    return builder.emit(relax.op.reshape(value, tuple(new_shape)), name_hint="view")
 
 
 def _with_main(rewritten: tvm.IRModule, old: tvm.IRModule, main: relax.Function) -> tvm.IRModule:

@@ -11,11 +11,14 @@ from tvm.ir import Call
 from tvm.ir.expr import TensorLoad
 from tvm.ir.prim import expr as prim
 
-from tvmake.schedule.elementwise import inline
 from tvmake.schedule.primitives import attempt, block_names, is_spatial, new_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from tvm import s_tir
+
+_MOST_USES = 8  # of the result in an epilogue, which is one expression
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def take_apart(function: tirx.PrimFunc, operator: str, before: Sequence[str]) ->
         return None
     for name in names:
         if name != operator and name not in before:
-            function = attempt(function, name, inline)
+            function = attempt(function, name, _inline)
     schedule = new_schedule(function)
     after = [n for n in block_names(function) if n != operator and n not in before]
     block = schedule.get_sblock(operator)
@@ -85,10 +88,18 @@ def take_apart(function: tirx.PrimFunc, operator: str, before: Sequence[str]) ->
     own = [load for load in loads if load.source.same_as(result)]
     if _shape(output) != _shape(result) or not _are(last.body.indices, variables):
         return None
-    if not all(_are(load.indices, variables) for load in own):
+    if len(own) > _MOST_USES or not all(_are(load.indices, variables) for load in own):
         return None
     merges = all(_is_whole_or_flat(load, variables, _shape(output)) for load in loads)
     return Fused(params, annotations, output, merges, last.body.value, variables, result)
+
+
+def _inline(schedule: s_tir.Schedule, name: str) -> None:
+    """Compute an elementwise block where its result is used, be it at several places."""
+    block = schedule.get_sblock(name)
+    consumers = schedule.get_consumers(block)
+    if consumers and all(is_spatial(schedule, each) for each in (block, *consumers)):
+        schedule.compute_inline(block)
 
 
 def _is_whole_or_flat(load: TensorLoad, variables: Sequence[Any], shape: tuple[int, ...]) -> bool:
