@@ -69,6 +69,9 @@ class Builder:
         variable = tirx.Var(name, "int32")
         self._scopes.append([])
         yield variable
+        if extent == 0:
+            self._scopes.pop()
+            return
         body = _sequence(self._scopes.pop())
         self.emit(tirx.For(variable, 0, extent, _KINDS[kind], body))
 

@@ -17,16 +17,19 @@ import numpy as np
 from tvm import tirx
 
 from tvmake.kernels.builder import Builder, Expr, Register, load, splat
+from tvmake.schedule.microkernel import read_ahead
 from tvmake.schedule.primitives import PARALLEL_WORK
 
 if TYPE_CHECKING:
     from tvmake.schedule.cpu import CpuModel
 
+    Fetch = Callable[[Expr], tirx.Stmt]
     Array = np.ndarray[Any, Any]
 
 _LATENCY = 8  # independent sums that keep the multipliers busy
 _MOST_VECTORS = 8  # in a row of a tile
 _MOST_ROWS = 160  # of a block whose operand stays in the cache
+_STEPS = 8  # of a sum, for which weights are fetched at once
 _CACHED = 1 << 18  # elements of an operand that stay in the cache as a whole
 
 
@@ -122,28 +125,51 @@ class _Writer:
         done = 0
         for tiles, rows in row_tiles(count, self.tile_rows):
             with self.build.loop(tiles, "tile") as tile:
-                self.tile(block, start + done + tile * rows, rows, columns)
+                first = done + tile * rows
+                self.tile(
+                    block, start + first, rows, columns, self.fetch(block, first, rows, count)
+                )
             done += tiles * rows
 
-    def tile(self, block: Expr, row: Expr, rows: int, columns: int) -> None:
+    def fetch(self, block: Expr, first: Expr, rows: int, count: int) -> Fetch | None:
+        """What a tile reads ahead: its part of the next block of weights."""
+        if rows == count:
+            return None
+        size, steps = self.spec.depth * self.width, max(1, self.spec.depth // _STEPS)
+        return read_ahead(self.weights, (block + 1, 0), size, (first, rows, count), steps)
+
+    def tile(
+        self, block: Expr, row: Expr, rows: int, columns: int, fetch: Fetch | None = None
+    ) -> None:
         build, lanes = self.build, self.lanes
         vectors = -(-columns // lanes)
         sums = [[build.register(lanes) for _ in range(vectors)] for _ in range(rows)]
         for v in range(vectors):
             for r in range(rows):
                 sums[r][v].set(splat(0.0, lanes))
-        with build.loop(self.spec.depth, "k") as k:
-            weights = [
-                build.bind(load(self.weights, block, k, v * lanes, lanes=lanes))
-                for v in range(vectors)
-            ]
-            for r in range(rows):
-                value = build.bind(splat(load(self.data, row + r, k), lanes))
-                for v in range(vectors):
-                    sums[r][v].set(sums[r][v].get() + value * weights[v])
+        together, rest = divmod(self.spec.depth, _STEPS)
+        with build.loop(together, "steps") as steps:
+            if fetch:
+                build.emit(fetch(steps))
+            with build.loop(_STEPS, "k") as k:
+                self.step(sums, block, row, steps * _STEPS + k)
+        with build.loop(rest, "k") as k:
+            self.step(sums, block, row, together * _STEPS + k)
         for r in range(rows):
             for v in range(vectors):
                 self.finish(sums[r][v], block, row + r, v, min(lanes, columns - v * lanes))
+
+    def step(self, sums: list[list[Register]], block: Expr, row: Expr, k: Expr) -> None:
+        """One element of each row times one row of weights."""
+        build, lanes = self.build, self.lanes
+        weights = [
+            build.bind(load(self.weights, block, k, v * lanes, lanes=lanes))
+            for v in range(len(sums[0]))
+        ]
+        for r, row_sums in enumerate(sums):
+            value = build.bind(splat(load(self.data, row + r, k), lanes))
+            for v, weight in enumerate(weights):
+                row_sums[v].set(row_sums[v].get() + value * weight)
 
     def finish(self, sums: Register, block: Expr, row: Expr, vector: int, valid: int) -> None:
         """The epilogue of one vector of sums, of which `valid` lanes are of the result."""
