@@ -3,13 +3,14 @@
 The weights are packed in blocks as wide as a tile, so that a tile reads them front to back. A tile
 of sums stays in registers while it runs down the depth (Goto and van de Geijn, "Anatomy of
 High-Performance Matrix Multiplication", 2008, section 4); bias, activation and residual are applied
-before it is stored.
+before it is stored. Where the data does not fit into the second cache, sums are made in pieces: all
+of the result for one piece of the depth after the other.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from tvmake.schedule.primitives import PARALLEL_WORK
 if TYPE_CHECKING:
     from tvmake.schedule.cpu import CpuModel
 
+    Sums = list[list[Register]]
     Fetch = Callable[[Expr], tirx.Stmt]
     Array = np.ndarray[Any, Any]
 
@@ -101,6 +103,11 @@ class _Writer:
         shape = (spec.rows, spec.columns)
         self.residual = self.build.parameter("residual", shape) if spec.residual else None
         self.result = self.build.parameter("result", shape)
+        self.pieces = _pieces(spec.rows // _row_blocks(spec.rows, spec.depth), spec.depth, cpu)
+        self.depth = spec.depth // self.pieces
+        self.piece: Expr = 0
+        if self.pieces > 1:
+            self.kept = self.build.scratch("sums", (blocks, spec.rows, self.width))
 
     def function(self) -> tirx.PrimFunc:
         spec = self.spec
@@ -109,14 +116,15 @@ class _Writer:
         block_rows = spec.rows // row_blocks
         work = spec.rows * spec.columns * spec.depth
         kind = "parallel" if work >= PARALLEL_WORK else "serial"
-        if full:
-            with self.build.loop(row_blocks * full, "task", kind) as task:
-                block = tirx.indexmod(task, full) if row_blocks > 1 else task
-                start = tirx.indexdiv(task, full) * block_rows if row_blocks > 1 else 0
-                self.rows(block, start, block_rows, self.width)
-        if rest:
-            with self.build.loop(row_blocks, "task") as task:
-                self.rows(full, task * block_rows, block_rows, rest)
+        with self.build.loop(self.pieces, "piece") as self.piece:
+            if full:
+                with self.build.loop(row_blocks * full, "task", kind) as task:
+                    block = tirx.indexmod(task, full) if row_blocks > 1 else task
+                    start = tirx.indexdiv(task, full) * block_rows if row_blocks > 1 else 0
+                    self.rows(block, start, block_rows, self.width)
+            if rest:
+                with self.build.loop(row_blocks, "task") as task:
+                    self.rows(full, task * block_rows, block_rows, rest)
         in_place = [(0, 2 + spec.bias)] if spec.residual else []
         return self.build.function(in_place)
 
@@ -135,8 +143,9 @@ class _Writer:
         """What a tile reads ahead: its part of the next block of weights."""
         if rows == count:
             return None
-        size, steps = self.spec.depth * self.width, max(1, self.spec.depth // _STEPS)
-        return read_ahead(self.weights, (block + 1, 0), size, (first, rows, count), steps)
+        size, steps = self.depth * self.width, max(1, self.depth // _STEPS)
+        start = (block + 1, self.piece * self.depth)
+        return read_ahead(self.weights, start, size, (first, rows, count), steps)
 
     def tile(
         self, block: Expr, row: Expr, rows: int, columns: int, fetch: Fetch | None = None
@@ -144,22 +153,45 @@ class _Writer:
         build, lanes = self.build, self.lanes
         vectors = -(-columns // lanes)
         sums = [[build.register(lanes) for _ in range(vectors)] for _ in range(rows)]
-        for v in range(vectors):
-            for r in range(rows):
-                sums[r][v].set(splat(0.0, lanes))
-        together, rest = divmod(self.spec.depth, _STEPS)
+        self.start(sums, block, row)
+        begin = self.piece * self.depth
+        together, rest = divmod(self.depth, _STEPS)
         with build.loop(together, "steps") as steps:
             if fetch:
                 build.emit(fetch(steps))
             with build.loop(_STEPS, "k") as k:
-                self.step(sums, block, row, steps * _STEPS + k)
+                self.step(sums, block, row, begin + steps * _STEPS + k)
         with build.loop(rest, "k") as k:
-            self.step(sums, block, row, together * _STEPS + k)
-        for r in range(rows):
-            for v in range(vectors):
-                self.finish(sums[r][v], block, row + r, v, min(lanes, columns - v * lanes))
+            self.step(sums, block, row, begin + together * _STEPS + k)
+        self.end(sums, block, row, columns)
 
-    def step(self, sums: list[list[Register]], block: Expr, row: Expr, k: Expr) -> None:
+    def start(self, sums: Sums, block: Expr, row: Expr) -> None:
+        """Zeros, or what the pieces before have summed."""
+        for _, _, value in _each(sums):
+            value.set(splat(0.0, self.lanes))
+        if self.pieces > 1:
+            with self.build.when(self.piece > 0):
+                for r, v, value in _each(sums):
+                    place = (block, row + r, v * self.lanes)
+                    value.set(load(self.kept, *place, lanes=self.lanes))
+
+    def end(self, sums: Sums, block: Expr, row: Expr, columns: int) -> None:
+        """Keep the sums for the next piece, or finish them."""
+        if self.pieces == 1:
+            self.finish_all(sums, block, row, columns)
+            return
+        with self.build.when(self.piece < self.pieces - 1):
+            for r, v, value in _each(sums):
+                self.build.store(self.kept, value.get(), block, row + r, v * self.lanes)
+        with self.build.when(self.piece == self.pieces - 1):
+            self.finish_all(sums, block, row, columns)
+
+    def finish_all(self, sums: Sums, block: Expr, row: Expr, columns: int) -> None:
+        """The epilogue of a tile."""
+        for r, v, value in _each(sums):
+            self.finish(value, block, row + r, v, min(self.lanes, columns - v * self.lanes))
+
+    def step(self, sums: Sums, block: Expr, row: Expr, k: Expr) -> None:
         """One element of each row times one row of weights."""
         build, lanes = self.build, self.lanes
         weights = [
@@ -198,6 +230,13 @@ class _Writer:
         return vector.get()
 
 
+def _each(sums: Sums) -> Iterator[tuple[int, int, Register]]:
+    """Row, vector and register of every sum of a tile."""
+    for r, of_row in enumerate(sums):
+        for v, value in enumerate(of_row):
+            yield r, v, value
+
+
 def _row_blocks(rows: int, depth: int) -> int:
     """Into how many equal parts rows are cut, so that a part of the data stays in the cache."""
     if rows * depth <= _CACHED:
@@ -205,6 +244,12 @@ def _row_blocks(rows: int, depth: int) -> int:
     fitting = (n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= _MOST_ROWS)
     blocks = next(fitting)
     return blocks if rows // blocks >= _MOST_ROWS // 4 else 1
+
+
+def _pieces(rows: int, depth: int, cpu: CpuModel) -> int:
+    """Into how many pieces to cut the sums, for the data of one to stay in the second cache."""
+    wanted = -(-4 * rows * depth // cpu.l2_bytes)
+    return next((n for n in range(wanted, 2 * wanted) if depth % n == 0), 1)
 
 
 def _gelu(x: Expr, lanes: int) -> Expr:
