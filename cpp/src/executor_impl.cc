@@ -128,8 +128,10 @@ Port& Executor::Impl::Input(size_t index) { return At(inputs, index, model, "inp
 Port& Executor::Impl::Output(size_t index) { return At(outputs, index, model, "output"); }
 
 void Executor::Impl::SetData(int32_t root, void* data) {
+  const int64_t begin = graph->tensors[static_cast<size_t>(root)].byte_offset;
   for (int32_t i = root; i >= 0; i = graph->tensors[static_cast<size_t>(i)].next_view) {
-    tensors[static_cast<size_t>(i)].data = data;
+    const int64_t offset = graph->tensors[static_cast<size_t>(i)].byte_offset - begin;
+    tensors[static_cast<size_t>(i)].data = static_cast<std::byte*>(data) + offset;
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "dtype.h"
@@ -13,6 +14,8 @@ namespace tvmake {
 namespace {
 
 constexpr std::string_view kViewFunction = "__nop";
+constexpr std::string_view kPartFunction = "__part";
+constexpr std::string_view kJoinFunction = "__join";
 constexpr std::string_view kBindFunction = "__bind";
 constexpr std::string_view kRepeatFunction = "__repeat";
 
@@ -61,6 +64,10 @@ class GraphReader {
   void ReadRepeat(const JsonNode& node, size_t index);
   void ReadControl(const JsonNode& node, int32_t source);
   void ReadView(const JsonNode& node, size_t index);
+  void ReadPart(const JsonNode& node, size_t index);
+  void ReadJoin(const JsonNode& node, size_t index);
+  void ChainView(int32_t entry, int32_t root);
+  void RefuseJoined(const GraphPort& port) const;
   void OwnStorage(size_t entry);
   void ReadOutputs();
   void CheckOverlap() const;
@@ -76,6 +83,7 @@ class GraphReader {
   Graph graph_;
   std::unordered_map<std::string_view, TVMFFISafeCallType> kernels_;
   std::unordered_map<int64_t, int32_t> storage_owner_;  // storage id -> root
+  std::unordered_set<int32_t> joined_;  // roots that lie within another one, or hold it
 };
 
 void GraphReader::ReadHeader() {
@@ -247,6 +255,10 @@ void GraphReader::ReadCalls() {
       ReadRepeat(node, i);
     } else if (node.func_name == kViewFunction) {
       ReadView(node, i);
+    } else if (node.func_name == kPartFunction && !json_.is_dynamic) {
+      ReadPart(node, i);
+    } else if (node.func_name == kJoinFunction && !json_.is_dynamic) {
+      ReadJoin(node, i);
     } else {
       ReadCall(node, i);
     }
@@ -350,8 +362,65 @@ void GraphReader::ReadView(const JsonNode& node, size_t index) {
       storage(entry) != storage(root)) {
     Fail(NodeText(node, index), " is a view, expected size, offset and storage_id of its source");
   }
-  view.root = root;
-  view.next_view = std::exchange(TensorOf(root).next_view, entry);
+  ChainView(entry, root);
+}
+
+void GraphReader::ChainView(int32_t entry, int32_t root) {
+  TensorOf(entry).root = root;
+  TensorOf(entry).next_view = std::exchange(TensorOf(root).next_view, entry);
+}
+
+// A view of some bytes of its source.
+void GraphReader::ReadPart(const JsonNode& node, size_t index) {
+  if (node.inputs.size() != 1 || node.num_outputs != 1 || node.num_workspaces != 0) {
+    Fail(NodeText(node, index), " is a part, expected one input and one output");
+  }
+  const GraphTensor& source = TensorOf(Resolve(node.inputs[0], index, NodeText(node, index)));
+  const auto entry = static_cast<int32_t>(json_.node_row_ptr[index]);
+  const GraphTensor& part = TensorOf(entry);
+  if (source.byte_offset < 0) Fail(NodeText(node, index), " is a part of a weight");
+  PlaceTensor(static_cast<size_t>(entry));
+  const int64_t begin = part.byte_offset - source.byte_offset;
+  const bool is_inside = begin >= 0 && part.bytes <= source.bytes &&
+                         static_cast<uint64_t>(begin) <= source.bytes - part.bytes;
+  if (!is_inside || json_.storage_ids[static_cast<size_t>(entry)] !=
+                        json_.storage_ids[static_cast<size_t>(source.root)]) {
+    Fail(NodeText(node, index), " is a part, expected bytes and storage_id of its source");
+  }
+  ChainView(entry, source.root);
+}
+
+// A tensor whose memory is that of its inputs, one after the other.
+void GraphReader::ReadJoin(const JsonNode& node, size_t index) {
+  if (node.inputs.empty() || node.num_outputs != 1 || node.num_workspaces != 0) {
+    Fail(NodeText(node, index), " joins tensors, expected inputs and one output");
+  }
+  const auto entry = static_cast<size_t>(json_.node_row_ptr[index]);
+  PlaceTensor(entry);
+  OwnStorage(entry);
+  const GraphTensor& result = graph_.tensors[entry];
+  uint64_t end = static_cast<uint64_t>(result.byte_offset);
+  joined_.insert(static_cast<int32_t>(entry));
+  for (const EntryRef& ref : node.inputs) {
+    const GraphTensor& input = TensorOf(Resolve(ref, index, NodeText(node, index)));
+    if (input.byte_offset < 0 || static_cast<uint64_t>(input.byte_offset) != end) {
+      Fail(NodeText(node, index), " joins tensors that are not neighbours in the arena");
+    }
+    end += input.bytes;
+    joined_.insert(input.root);
+  }
+  if (end - static_cast<uint64_t>(result.byte_offset) != result.bytes) {
+    Fail(NodeText(node, index), " of ", result.bytes, " bytes joins tensors of ",
+         end - static_cast<uint64_t>(result.byte_offset));
+  }
+  for (const GraphPort& input : graph_.inputs) RefuseJoined(input);
+}
+
+// The caller may bind its own memory to an input or output, which then lies nowhere else.
+void GraphReader::RefuseJoined(const GraphPort& port) const {
+  if (joined_.count(TensorOf(port.tensor).root) != 0) {
+    Fail(Quoted(port.name), " is joined with other tensors: expected memory of its own");
+  }
 }
 
 void GraphReader::ReadOutputs() {
@@ -367,8 +436,12 @@ void GraphReader::ReadOutputs() {
     if (tensor.byte_offset == kWeight || std::count(taken.begin(), taken.end(), tensor.root) != 0) {
       Fail(what, " is an input, a weight or another output: expected memory of its own");
     }
+    if (!json_.is_dynamic && tensor.bytes != TensorOf(tensor.root).bytes) {
+      Fail(what, " is a part of another tensor: expected memory of its own");
+    }
     taken.push_back(tensor.root);
     graph_.outputs.push_back({std::move(json_.outputs[i]), entry});
+    RefuseJoined(graph_.outputs.back());
   }
 }
 

@@ -16,14 +16,15 @@
 
 namespace tvmake {
 
-// One tensor of the graph. Views (`__nop`) are tensors that share the storage of their root.
+// One tensor of the graph. Views (`__nop`) are tensors that share the storage of their root; parts
+// (`__part`) have some bytes of it.
 struct GraphTensor {
   DLDataType dtype;
   int32_t ndim;
   uint32_t shape_begin;  // into Graph::dims
   size_t bytes;
   int64_t byte_offset;  // in the arena, or kWeight or kPooled
-  int32_t root;         // the tensor that owns the storage; itself, unless a view
+  int32_t root;         // the tensor that owns the storage; itself, unless a view or part
   int32_t next_view;    // next tensor of the same root, in a chain that begins at it; -1: the end
 };
 
@@ -53,7 +54,8 @@ constexpr int32_t kScalar = -1;
 //
 // What reading guarantees: arguments are defined before use; every tensor lies inside the arena,
 // aligned; the storage of an input overlaps nothing else, and outputs overlap no other output; only
-// views share storage; an output is neither an input nor a weight.
+// views and parts share storage; an output is neither an input nor a weight, nor a part, nor is it
+// joined with anything (`__join`).
 struct Graph {
   std::vector<int64_t> dims;
   std::vector<GraphTensor> tensors;

@@ -68,7 +68,7 @@ def compile_model(spec: ModelSpec, dump: Dump | None = None) -> CompiledModel:
         TvmakeError: when the model or the request is wrong.
     """
     from tvmake.frontend import import_model
-    from tvmake.lower import build_graph, plan_memory
+    from tvmake.lower import build_graph, plan_memory, share_memory
     from tvmake.lower.extents import Bounds
     from tvmake.optimize import optimize
     from tvmake.optimize.image import take_images
@@ -90,6 +90,7 @@ def compile_model(spec: ModelSpec, dump: Dump | None = None) -> CompiledModel:
         Bounds(imported.symbols, imported.upper),
         [symbol.name for symbol in imported.symbols],
     )
+    graph = share_memory(graph, ALIGNMENT)
     plan = plan_memory(graph, ALIGNMENT)
     if dump:
         dump.relax("1-imported", imported.module)
@@ -135,13 +136,17 @@ def emit(model: CompiledModel, output_dir: Path, cache_dir: Path) -> None:
 
 def _make_kernels(optimized: OptimizedModel, cpu: CpuModel) -> dict[str, Kernel]:
     from tvmake.lower.kernel import is_reshape, make_kernel, output_counts
+    from tvmake.optimize.movement import movement
     from tvmake.schedule import schedule_kernel
 
     kernels = {}
     for name, num_outputs in output_counts(optimized.module["main"]).items():
         function = optimized.module[name]
         kernels[name] = make_kernel(
-            schedule_kernel(function, cpu), num_outputs, is_reshape=is_reshape(function)
+            schedule_kernel(function, cpu),
+            num_outputs,
+            is_reshape=is_reshape(function),
+            movement=movement(function),
         )
     return kernels
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def compile_summary(model: CompiledModel) -> str:
     """A few lines on a compiled model: what it is, for which CPU, and its memory."""
     graph, plan, target = model.graph, model.plan, model.target
-    kernel_calls = sum(not call.is_view for call in graph.calls)
+    kernel_calls = sum(not call.is_alias for call in graph.calls)
     weights = sum(value.nbytes for value in graph.values)
     saved = 1 - plan.arena_bytes / max(plan.tensors_bytes, 1)
     planning = f" ({saved:.0%} less than without planning)" if saved > 0 else ""

@@ -107,6 +107,28 @@ void TestZeroCopy(Executor& executor) {
   CheckResult(Floats(executor.GetOutput(0)), other.data());
 }
 
+// Parts of an input follow it into the caller's memory.
+void TestParts() {
+  const TestModel model(PartsModel());
+  const auto executor = Executor::Create(model.definition);
+  alignas(64) std::array<float, 32> x;
+  alignas(64) std::array<float, 32> y{};
+  const auto check = [&](float first) {
+    for (float& value : x) value = first++;
+    executor->Run();
+    for (size_t i = 0; i < 32; ++i) CHECK(y[i] == 4 * x[(i + 16) % 32]);
+  };
+  executor->SetInputZeroCopy(0, x.data(), sizeof(x));
+  executor->SetOutputZeroCopy(0, y.data(), sizeof(y));
+  check(1);
+  check(-5);
+  executor->UnbindInput(0);
+  for (float& value : x) value += 100;
+  executor->SetInput(0, x.data(), sizeof(x));
+  executor->Run();
+  for (size_t i = 0; i < 32; ++i) CHECK(y[i] == 4 * x[(i + 16) % 32]);
+}
+
 // The bound output is the storage of an in-place result: it is then simply not in place.
 void TestZeroCopyOfInPlaceOutput() {
   ModelBuilder builder;
@@ -259,6 +281,7 @@ int main() {
   TestRun(*executor);
   TestInfo(*executor);
   TestZeroCopy(*executor);
+  TestParts();
   TestZeroCopyOfInPlaceOutput();
   TestBadTensors(*executor);
   TestGoodTensors(*executor);

@@ -49,6 +49,8 @@ constexpr std::string_view kTokens[] = {
     "\"",
     "null",
     "\"__nop\"",
+    "\"__part\"",
+    "\"__join\"",
     "\"scale\"",
     "\"int4\"",
 };

@@ -109,6 +109,26 @@ constexpr Case kMeaning[] = {
     {"[\"list_int\",[1,1,", "[\"list_int\",[2,1,", "node 0 'x' is on device type 2"},
 };
 
+// Parts and joined tensors: PartsModel().
+constexpr Case kMoved[] = {
+    {"\"byte_offset\":[\"list_int\",[0,0,64", "\"byte_offset\":[\"list_int\",[0,0,128",
+     "node 2 'second' is a part, expected bytes and storage_id of its source"},
+    {"\"byte_offset\":[\"list_int\",[0,0,64", "\"byte_offset\":[\"list_int\",[0,0,96",
+     "has byte_offset 96, expected a multiple of 64"},
+    {"\"storage_id\":[\"list_int\",[0,0,0", "\"storage_id\":[\"list_int\",[0,0,7",
+     "node 2 'second' is a part, expected bytes and storage_id of its source"},
+    {"[[32],[16]", "[[16],[32]", "node 1 'first' is a part"},
+    {"\"byte_offset\":[\"list_int\",[0,0,64,128,192,128",
+     "\"byte_offset\":[\"list_int\",[0,0,64,128,192,64", "joins tensors that are not neighbours"},
+    {"[[3,0,0],[4,0,0]]", "[[4,0,0],[3,0,0]]", "'joined' joins tensors that are not neighbours"},
+    {"[16],[16],[32],[32]", "[16],[16],[31],[32]", "'joined' of 124 bytes joins tensors of 128"},
+    {"\"byte_offset\":[\"list_int\",[0,0,64,128,192,128",
+     "\"byte_offset\":[\"list_int\",[0,0,64,128,192,320", "is outside the arena of 384 bytes"},
+    {"\"heads\":[[6,0,0]]", "\"heads\":[[5,0,0]]", "'y' is joined with other tensors"},
+    {"\"heads\":[[6,0,0]]", "\"heads\":[[3,0,0]]", "'y' is joined with other tensors"},
+    {"\"heads\":[[6,0,0]]", "\"heads\":[[1,0,0]]", "output 'y' is an input"},
+};
+
 void TestCases() {
   const std::string good = SmallModel().GraphJson();
   CreateFrom(good)->Run();
@@ -119,6 +139,36 @@ void TestCases() {
   for (const Case& c : kMeaning) {
     CHECK_THROWS(kGraph, c.message, CreateFrom(Replaced(good, c.from, c.to)));
   }
+}
+
+void TestMoved() {
+  const TestModel model(PartsModel());
+  Executor::Create(model.definition)->Run();
+  for (const Case& c : kMoved) {
+    ModelDefinition definition = model.definition;
+    const std::string json = Replaced(model.json, c.from, c.to);
+    definition.graph_json = json;
+    CHECK_THROWS(kGraph, c.message, Executor::Create(definition));
+  }
+}
+
+// The caller's memory would be smaller than the tensor, or not joined with the others.
+void TestPortsAreWhole() {
+  ModelBuilder part;
+  part.AddKernel("scale", kernels::Scale);
+  const int a = part.Call("a", "scale", {part.Input("x", {{32}, 0, 0})}, {{{32}, 128, 1}});
+  part.Output("y", part.Call("part", "__part", {a}, {{{16}, 128, 1}}));
+  CHECK_THROWS(kGraph, "output 'y' is a part of another tensor",
+               Executor::Create(TestModel(part).definition));
+
+  ModelBuilder join;
+  join.AddKernel("scale", kernels::Scale);
+  const int x = join.Input("x", {{16}, 0, 0});
+  const int b = join.Call("b", "scale", {x}, {{{16}, 64, 1}});
+  const int joined = join.Call("joined", "__join", {x, b}, {{{32}, 0, 2}});
+  join.Output("y", join.Call("c", "scale", {joined}, {{{32}, 128, 3}}));
+  CHECK_THROWS(kGraph, "'x' is joined with other tensors",
+               Executor::Create(TestModel(join).definition));
 }
 
 void TestOutputsOfTheirOwn() {
@@ -164,6 +214,8 @@ void TestTolerance() {
 
 int main() {
   tvmake::test::TestCases();
+  tvmake::test::TestMoved();
+  tvmake::test::TestPortsAreWhole();
   tvmake::test::TestOutputsOfTheirOwn();
   tvmake::test::TestDepth();
   tvmake::test::TestTolerance();

@@ -208,6 +208,20 @@ int Broken(void*, const TVMFFIAny*, int32_t, TVMFFIAny*) { return Raise("out of 
 
 }  // namespace kernels
 
+ModelBuilder PartsModel() {
+  ModelBuilder builder;
+  builder.AddKernel("scale", kernels::Scale);
+  const int x = builder.Input("x", {{32}, 0, 0});
+  const int first = builder.Call("first", "__part", {x}, {{{16}, 0, 0}});
+  const int second = builder.Call("second", "__part", {x}, {{{16}, 64, 0}});
+  const int a = builder.Call("a", "scale", {second}, {{{16}, 128, 1}});
+  const int b = builder.Call("b", "scale", {first}, {{{16}, 192, 2}});
+  const int joined = builder.Call("joined", "__join", {a, b}, {{{32}, 128, 3}});
+  builder.Output("y", builder.Call("y", "scale", {joined}, {{{32}, 256, 4}}));
+  builder.set_arena_bytes(384);
+  return builder;
+}
+
 ModelBuilder SmallModel() {
   ModelBuilder builder;
   builder.AddKernel("add", kernels::Add);

@@ -93,6 +93,10 @@ int Broken(void*, const TVMFFIAny* args, int32_t n, TVMFFIAny*);   // raises "ou
 // Sixteen elements: x and y are [4, 4], the view [16].
 ModelBuilder SmallModel();
 
+// y = 4 x with the halves of x exchanged: x [32] has two parts, each is scaled, and they are joined
+// the other way round.
+ModelBuilder PartsModel();
+
 }  // namespace tvmake::test
 
 #endif  // TVMAKE_TESTS_MODEL_BUILDER_H_

@@ -107,7 +107,7 @@ def _calls(model: CompiledModel, symbols: dict[str, str], backend: Sequence[str]
     arguments: list[int] = []
     calls = []
     for call in model.graph.calls:
-        if not call.is_view:
+        if not call.is_alias:
             used = (*call.inputs, *call.outputs)
             calls.append(
                 f'{{{symbols[call.kernel]}, "{call.name}", {len(arguments)}, {len(used)}}}'

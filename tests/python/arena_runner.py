@@ -45,7 +45,7 @@ def run(model: CompiledModel, inputs: dict[str, Array]) -> dict[str, Array]:
     for index, name in zip(graph.inputs, model.imported.inputs, strict=True):
         array(index)[...] = inputs[name]
     for call in graph.calls:
-        if not call.is_view:
+        if not call.is_alias:
             arguments = (array(index) for index in (*call.inputs, *call.outputs))
             library[call.kernel](*map(tvm_ffi.from_dlpack, arguments))
     for index, name in zip(graph.inputs, model.imported.inputs, strict=True):

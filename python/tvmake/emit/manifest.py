@@ -146,7 +146,7 @@ def identifier(name: str, taken: set[str]) -> str:
 
 def _calls(graph: Graph) -> list[dict[str, Any]]:
     first = len(graph.inputs) + len(graph.weights)
-    return [_call(call, first + i) for i, call in enumerate(graph.calls) if not call.is_view]
+    return [_call(call, first + i) for i, call in enumerate(graph.calls) if not call.is_alias]
 
 
 def _call(call: Call, node: int) -> dict[str, Any]:

@@ -217,6 +217,7 @@ class Builder:
                 kernel.in_place,
                 provenance,
                 tuple(scalars),
+                movement=kernel.movement,
             )
         )
         return results

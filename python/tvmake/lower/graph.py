@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tvmake.elements import stored_bits
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     import tvm
 
     from tvmake.frontend.imported import Symbol
+    from tvmake.optimize.movement import Movement
     from tvmake.optimize.provenance import Provenance
 
 VIEW = "__nop"  # GraphExecutor's name of a call that only gives its input another shape
+PART = "__part"  # gives a part of its input another shape
+JOIN = "__join"  # gives inputs that lie one after the other in memory one shape
 WEIGHT = -1
 POOLED = -2
 REPEAT = "__repeat"  # goes back to an earlier call while its input, one bool, is true
@@ -69,7 +73,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Call:
-    """One kernel call, or one view.
+    """One kernel call, or one view of memory.
 
     Attributes:
         inputs, outputs: indices into the graph's tensors. The last `num_workspaces` outputs are
@@ -80,6 +84,7 @@ class Call:
         guards: pairs (tensor, value): the call is needed only if each of these tensors of one bool
             has this value.
         loop: what a REPEAT call repeats.
+        movement: what the kernel could be spared for, if it only moves data.
     """
 
     name: str
@@ -93,6 +98,7 @@ class Call:
     binds: tuple[str, ...] = ()
     guards: tuple[tuple[int, bool], ...] = ()
     loop: Loop | None = None
+    movement: Movement | None = None
 
     @property
     def overwrites(self) -> int | None:
@@ -102,8 +108,13 @@ class Call:
 
     @property
     def is_view(self) -> bool:
-        """Whether the output is the input's memory under another shape."""
-        return self.kernel == VIEW
+        """Whether the output is the input's memory, or a part of it, under another shape."""
+        return self.kernel in (VIEW, PART)
+
+    @property
+    def is_alias(self) -> bool:
+        """Whether nothing is computed: the output is memory of the inputs."""
+        return self.is_view or self.kernel == JOIN
 
 
 def memory_roots(tensors: int, calls: Iterable[Call]) -> list[int]:
@@ -124,6 +135,7 @@ class Graph:
         values: the weights' values, in the order of `weights`.
         kernels: the prim funcs that the calls name.
         symbols: those of the inputs first, then those that depend on data.
+        homes: of tensors that lie within another one: that one, and the byte where they begin.
     """
 
     tensors: tuple[Tensor, ...]
@@ -135,6 +147,25 @@ class Graph:
     values: tuple[np.ndarray[Any, Any], ...]
     kernels: dict[str, tvm.tirx.PrimFunc]
     symbols: tuple[Symbol, ...] = ()
+    homes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+
+Homes = Mapping[int, tuple[int, int]]
+
+
+def whole_of(homes: Homes, tensor: int) -> tuple[int, int]:
+    """What holds this tensor and is part of no other, and the byte where this one begins."""
+    offset = 0
+    while tensor in homes:
+        tensor, begin = homes[tensor]
+        offset += begin
+    return tensor, offset
+
+
+def all_homes(graph: Graph) -> dict[int, tuple[int, int]]:
+    """The graph's homes, and those of views."""
+    views = {call.outputs[0]: (call.inputs[0], 0) for call in graph.calls if call.kernel == VIEW}
+    return {**views, **graph.homes}
 
 
 @dataclass(frozen=True)
@@ -144,7 +175,8 @@ class MemoryPlan:
     Attributes:
         offsets: byte offset of each tensor in the arena; WEIGHT for weights, POOLED for tensors
             without an upper bound, which the executor allocates when it knows their size.
-        storages: an id for each distinct piece of memory: views share their source's.
+        storages: an id for each distinct piece of memory: views and parts share their source's,
+            what is joined has one each.
         arena_bytes: size of the arena.
         live_bytes: the largest sum, over the calls, of the bytes of the tensors alive then. No
             plan can be smaller.

@@ -14,6 +14,8 @@ from tvmake.kernels.builder import HAND_WRITTEN, IN_PLACE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tvmake.optimize.movement import Movement
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -24,6 +26,7 @@ class Kernel:
         workspaces: (dtype, shape) of each scratch buffer, which the caller provides.
         in_place: pairs (output, input) of positions such that the output may overwrite the input.
         is_reshape: whether the kernel only copies its input under another shape.
+        movement: what the kernel could be spared for, if it only moves data.
         scalar_order: where each scalar stands among those of the function that this was made of.
     """
 
@@ -31,10 +34,13 @@ class Kernel:
     workspaces: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     in_place: tuple[tuple[int, int], ...] = ()
     is_reshape: bool = False
+    movement: Movement | None = None
     scalar_order: tuple[int, ...] = ()
 
 
-def make_kernel(function: tirx.PrimFunc, num_outputs: int, *, is_reshape: bool) -> Kernel:
+def make_kernel(
+    function: tirx.PrimFunc, num_outputs: int, *, is_reshape: bool, movement: Movement | None = None
+) -> Kernel:
     """Lift scratch memory out of a scheduled prim func and find what it may do in place.
 
     Scratch memory in the arena means: no allocation in a kernel, and memory that is planned.
@@ -48,7 +54,7 @@ def make_kernel(function: tirx.PrimFunc, num_outputs: int, *, is_reshape: bool) 
         # Arguments may overlap, so the code generator must not assume the contrary.
         lifted = lifted.with_attr("tirx.noalias", False)
     workspaces = tuple((str(buffer.dtype), tuple(_shape(buffer))) for buffer in buffers)
-    return Kernel(lifted, workspaces, in_place, is_reshape, scalar_order)
+    return Kernel(lifted, workspaces, in_place, is_reshape, movement, scalar_order)
 
 
 def _hand_written(function: tirx.PrimFunc, num_outputs: int) -> Kernel:

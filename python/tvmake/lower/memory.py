@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tvmake.lower.graph import POOLED, WEIGHT, MemoryPlan, memory_roots
+from tvmake.lower.graph import POOLED, WEIGHT, MemoryPlan, all_homes, memory_roots, whole_of
 from tvmake.lower.lifetimes import lifetimes
 from tvmake.lower.pools import assign_pools
 
@@ -50,20 +50,23 @@ def plan_memory(graph: Graph, alignment: int) -> MemoryPlan:
         alignment: of each tensor, in bytes; a power of two.
     """
     storages = memory_roots(len(graph.tensors), graph.calls)
-    block_of = _merge_in_place(graph, storages)
-    blocks = _lifetimes(graph, storages, block_of)
+    homes = all_homes(graph)
+    places = [whole_of(homes, tensor) for tensor in range(len(graph.tensors))]
+    roots = [root for root, _ in places]
+    block_of = _merge_in_place(graph, roots)
+    blocks = _lifetimes(graph, roots, block_of)
     padded = [_Block(b.id, _align(b.bytes, alignment), b.first, b.last) for b in blocks]
     offsets = _best_offsets(padded, _peak(padded))
     weights = set(graph.weights)
-    pools = assign_pools(graph, storages)
+    pools = assign_pools(graph, roots)
 
-    def place(root: int) -> int:
+    def place(root: int, within: int) -> int:
         if root in weights:
             return WEIGHT
-        return POOLED if root in pools else offsets[block_of[root]]
+        return POOLED if root in pools else offsets[block_of[root]] + within
 
     return MemoryPlan(
-        offsets=tuple(place(storages[index]) for index in range(len(graph.tensors))),
+        offsets=tuple(place(*entry) for entry in places),
         storages=_compact([pools.get(root, root) for root in storages]),
         arena_bytes=_extent(padded, offsets),
         live_bytes=_peak(blocks),
@@ -74,20 +77,34 @@ def plan_memory(graph: Graph, alignment: int) -> MemoryPlan:
     )
 
 
+def live_bytes(graph: Graph) -> int:
+    """What the arena has at least, alignment left out."""
+    homes = all_homes(graph)
+    roots = [whole_of(homes, tensor)[0] for tensor in range(len(graph.tensors))]
+    return _peak(_lifetimes(graph, roots, _merge_in_place(graph, roots)))
+
+
 def _merge_in_place(graph: Graph, roots: list[int]) -> list[int]:
     """For each root, the root whose block of memory it takes over."""
     alive = lifetimes(graph, roots)
     fixed = {roots[index] for index in (*graph.inputs, *graph.weights, *graph.outputs)}
     block_of = list(range(len(graph.tensors)))
+
+    def is_whole(tensor: int) -> bool:
+        """Whether there is nothing else in its memory."""
+        return graph.tensors[roots[tensor]].bytes == graph.tensors[tensor].bytes
+
     for time, call in enumerate(graph.calls):
         used = [roots[index] for index in call.inputs]
         for output, position in call.in_place:
-            source = used[position]
-            if graph.tensors[source].is_unbounded or graph.tensors[call.outputs[output]].dims:
+            source, result = used[position], call.outputs[output]
+            if graph.tensors[source].is_unbounded or graph.tensors[result].dims:
+                continue
+            if not (is_whole(call.inputs[position]) and is_whole(result)):
                 continue
             dies_here = alive[source][1] == time and source not in fixed
             if dies_here and used.count(source) == 1:
-                block_of[roots[call.outputs[output]]] = block_of[source]
+                block_of[roots[result]] = block_of[source]
     return block_of
 
 

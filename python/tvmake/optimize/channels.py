@@ -53,6 +53,16 @@ class Channels:
             blocks += part.blocks
         return Channels(parts[0].block, blocks, tuple(places))
 
+    def part(self, begin: int, end: int) -> tuple[int, Channels] | None:
+        """Some of the channels and the block that they begin at, if they fill blocks."""
+        places = self.places[begin:end]
+        first, last = min(places) // self.block, max(places) // self.block
+        blocks = last + 1 - first
+        if len(places) != blocks * self.block:
+            return None
+        moved = (place - first * self.block for place in places)
+        return first, Channels(self.block, blocks, tuple(moved))
+
     @property
     def is_dense(self) -> bool:
         """Whether all lanes have channels, in order."""

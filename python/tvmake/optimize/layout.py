@@ -58,6 +58,7 @@ class _Rewriter:
         self.lanes = cpu.lanes(32)
         self.builder = relax.BlockBuilder(module)
         self.values: dict[Any, Value] = {}
+        self.parts: dict[Any, list[Value]] = {}  # of tuples of blocked tensors
         self.rules: dict[str, Callable[[relax.Call, str], Value | None]] = {
             "relax.nn.conv2d": self._convolution,
             "relax.nn.max_pool2d": self._pool,
@@ -103,7 +104,15 @@ class _Rewriter:
             plain = self.builder.match_cast(self._plain_expr(call), variable.ty)
             self.values[variable.__chandle__()] = Value(_shape(variable), plain)
             return
+        if isinstance(call, relax.Call) and _name(call) == "relax.split":
+            parts = self._split(call, variable.name)
+            if parts is not None:
+                self.parts[variable.__chandle__()] = parts
+                return
         value = None
+        if isinstance(call, relax.TupleGetItem) and isinstance(call.tuple_value, relax.Var):
+            parts = self.parts.get(call.tuple_value.__chandle__())
+            value = parts[call.index] if parts else None
         if isinstance(call, relax.Call):
             rule = self.rules.get(_name(call))
             if rule and str(getattr(variable.ty, "dtype", "")) == "float32":
@@ -120,6 +129,8 @@ class _Rewriter:
         if tvm.ir.is_prim_expr(expr):
             return expr
         if isinstance(expr, relax.Var):
+            if parts := self.parts.get(expr.__chandle__()):
+                return relax.Tuple([plain_form(self.builder, part) for part in parts])
             return plain_form(self.builder, self.values[expr.__chandle__()])
         if isinstance(expr, relax.Tuple):
             return relax.Tuple([self._plain_expr(f) for f in expr.fields])
@@ -301,6 +312,24 @@ class _Rewriter:
         operands = [value.blocked[form] for value, form in zip(values, forms, strict=True)]
         joined = self.builder.emit(relax.op.concat(operands, axis=1), name_hint=name)
         return Value(_shape(call), None, {Channels.joined(forms): joined})
+
+    def _split(self, call: relax.Call, name: str) -> list[Value] | None:
+        """Parts of whole blocks."""
+        data, attrs = self._value(call.args[0]), call.attrs
+        if data is None or not data.blocked or int(attrs.axis) != 1 or len(data.shape) != 4:
+            return None
+        parts, begin = [], 0
+        for field in call.ty.fields:
+            shape = tuple(map(extent, field.shape))
+            cut = data.widest.part(begin, begin + shape[1])
+            if cut is None:
+                return None
+            first, form = cut
+            x = data.blocked[data.widest]
+            blocks = relax.op.strided_slice(x, [1], [first], [first + form.blocks])
+            parts.append(Value(shape, None, {form: self.builder.emit(blocks, name_hint=name)}))
+            begin += shape[1]
+        return parts
 
     def _mean(self, call: relax.Call, name: str) -> Value | None:
         """Global average pooling."""
