@@ -99,8 +99,8 @@ bool Runs(const ModelDefinition& definition) {
   }
 }
 
-int FuzzGraph(Random& random, int iterations) {
-  const TestModel model(SmallModel());
+int FuzzGraph(Random& random, const ModelBuilder& builder, int iterations) {
+  const TestModel model(builder);
   ModelDefinition definition = model.definition;
   int accepted = 0;
   for (int i = 0; i < iterations; ++i) {
@@ -142,10 +142,12 @@ int FuzzWeights(Random& random, int iterations) {
 int main(int argc, char** argv) {
   const int iterations = argc > 1 ? std::atoi(argv[1]) : 20000;
   std::mt19937_64 random(argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1);
-  const int graphs = tvmake::test::FuzzGraph(random, iterations);
+  using tvmake::test::FuzzGraph;
+  const int graphs = FuzzGraph(random, tvmake::test::SmallModel(), iterations / 2);
+  const int parts = FuzzGraph(random, tvmake::test::PartsModel(), iterations - iterations / 2);
   const int weights = tvmake::test::FuzzWeights(random, iterations / 4);
-  std::printf("accepted %d of %d graphs, %d of %d weights\n", graphs, iterations, weights,
+  std::printf("accepted %d of %d graphs, %d of %d weights\n", graphs + parts, iterations, weights,
               iterations / 4);
   // Damage that hits a name or a value is harmless: a reader that rejects everything is no reader.
-  CHECK(graphs > 0 && weights > 0);
+  CHECK(graphs > 0 && parts > 0 && weights > 0);
 }
