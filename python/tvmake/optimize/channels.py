@@ -56,6 +56,8 @@ class Channels:
     def part(self, begin: int, end: int) -> tuple[int, Channels] | None:
         """Some of the channels and the block that they begin at, if they fill blocks."""
         places = self.places[begin:end]
+        if not places:
+            return None
         first, last = min(places) // self.block, max(places) // self.block
         blocks = last + 1 - first
         if len(places) != blocks * self.block:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tvm import relax
 
+from tvmake.frontend.expressions import OPAQUE
 from tvmake.optimize import blocked
 from tvmake.optimize.main_function import reshaped
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from tvmake.optimize.channels import Channels
 
     Array = np.ndarray[Any, Any]
-
-_OPAQUE = 8  # TVM's name for what fuses with nothing
 
 
 @dataclass
@@ -101,7 +100,7 @@ def _move(
     call = builder.call_te(
         *(operator, data, relax.const(places)),
         primfunc_name_hint="channels",
-        primfunc_attrs={"op_pattern": _OPAQUE},
+        primfunc_attrs={"op_pattern": OPAQUE},
     )
     return builder.emit(call)
 
