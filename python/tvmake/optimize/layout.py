@@ -251,9 +251,11 @@ class _Rewriter:
         outer, inner = self._block(len(weight) // groups), self._block(weight.shape[1])
         if outer == 1:
             return None
-        inner = inner if inner > 1 else data.channels  # few: all of them in one block
         packed = relax.const(blocked.pack_convolution(weight, inner, outer))
-        x = blocked_form(self.builder, data, Channels.dense(data.channels, inner))
+        if inner > 1:
+            x = blocked_form(self.builder, data, Channels.dense(data.channels, inner))
+        else:  # channels that fill no blocks, as a picture's, are blocks of one: a view
+            x = reshaped(self.builder, plain_form(self.builder, data), (*data.shape, 1))
         operator = partial(blocked.convolution, window=window, groups=groups)
         return Channels.dense(len(weight), outer), self._kernel(
             operator, "conv2d_blocked", x, packed

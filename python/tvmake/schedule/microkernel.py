@@ -149,8 +149,9 @@ def _reduce(
     """The loops of the sum: those of few steps are unrolled."""
     blocks, kernel_h, kernel_w, inner = extents
     channel = loops.unrolled if inner <= _UNROLLED_CHANNELS else loops.loop
-    unrolls = inner <= _UNROLLED_CHANNELS and kernel_w * inner <= _UNROLLED_STEPS
-    row = loops.unrolled if unrolls else loops.loop
+    few = _UNROLLED_STEPS if inner <= _UNROLLED_CHANNELS else 0
+    row = loops.unrolled if kernel_w * inner <= few else loops.loop
+    kernel = loops.unrolled if kernel_h * kernel_w * inner <= few else loops.loop
 
     def columns(io: Any, kh: Any) -> tirx.Stmt:
         return row(
@@ -160,7 +161,7 @@ def _reduce(
         )
 
     def block(io: Any) -> tirx.Stmt:
-        rows = loops.loop(kernel_h, lambda kh: columns(io, kh), name="kh")
+        rows = kernel(kernel_h, lambda kh: columns(io, kh), name="kh")
         return loops.sequence([fetch(io), rows]) if fetch else rows
 
     return loops.loop(blocks, block, name="io")
