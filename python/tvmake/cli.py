@@ -187,7 +187,8 @@ def compile_command(
     if request.model.suffix.lower() != ".pt2":
         _import_tvm_without_torch()
     compiled = compiler.compile_model(request, Dump(dump_dir) if dump_dir else None)
-    compiler.emit(compiled, output_dir, cache_dir or compiler.default_cache_dir())
+    cache = cache_dir or compiler.default_cache_dir()
+    compiler.emit(compiled, output_dir, cache, compiler.usable_cores())
     if depfile:
         compiler.write_depfile(depfile, output_dir, compiled.imported.files)
     name_and_reason = compiled.executor

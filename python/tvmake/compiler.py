@@ -57,6 +57,13 @@ def default_cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "tvmake"
 
 
+def usable_cores() -> int:
+    """How many cores a build may use: those of this process, or fewer if CMake is told so."""
+    cores = len(os.sched_getaffinity(0))
+    limit = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "")
+    return min(cores, int(limit)) if limit.isdecimal() and int(limit) else cores
+
+
 def compile_model(spec: ModelSpec, dump: Dump | None = None) -> CompiledModel:
     """Take a model through all stages up to code generation.
 
@@ -100,8 +107,16 @@ def compile_model(spec: ModelSpec, dump: Dump | None = None) -> CompiledModel:
     return CompiledModel(spec, target, imported, graph, plan)
 
 
-def emit(model: CompiledModel, output_dir: Path, cache_dir: Path) -> None:
-    """Write the artifacts. Each file appears whole; one that would not change is left alone."""
+def emit(model: CompiledModel, output_dir: Path, cache_dir: Path, jobs: int = 1) -> None:
+    """Write the artifacts. Each file appears whole; one that would not change is left alone.
+
+    Args:
+        model: the lowered model.
+        output_dir: where to write them.
+        cache_dir: where compiled kernels are kept.
+        jobs: how many kernels are compiled at once. More than one forks this process, which must
+            not have threads that are at work then.
+    """
     from tvmake.emit.graph_json import graph_json
     from tvmake.emit.kernels import write_kernels
     from tvmake.emit.manifest import manifest_json
@@ -113,6 +128,7 @@ def emit(model: CompiledModel, output_dir: Path, cache_dir: Path) -> None:
         model.target,
         f"{model.spec.name}_",
         cache_dir / "kernels",
+        jobs,
     )
     with files.replacing(output_dir / "weights.bin") as file:
         weights = write_weights(file, model.graph.values, model.plan.alignment)

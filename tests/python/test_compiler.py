@@ -186,17 +186,6 @@ def test_a_changed_weight_recompiles_no_kernel(
     assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
 
 
-def test_a_damaged_cache_entry_is_compiled_again(tmp_path: Path) -> None:
-    model = compile_model(spec(small_cnn(tmp_path / "m.onnx")))
-    emit(model, tmp_path / "out", tmp_path / "cache")
-    (entry,) = (tmp_path / "cache" / "kernels").glob("*.o")
-    good = [(tmp_path / "out" / "kernels.o").read_bytes(), entry.read_bytes()]
-    for damage in (b"", good[1][:-1], good[1][:-1] + bytes([good[1][-1] ^ 1])):
-        entry.write_bytes(damage)
-        emit(model, tmp_path / "out", tmp_path / "cache")
-        assert [(tmp_path / "out" / "kernels.o").read_bytes(), entry.read_bytes()] == good
-
-
 def test_models_of_the_same_kernels_share_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,7 +75,13 @@ def _pipeline() -> tuple[Any, Any, Any]:
     return (
         passes,
         lambda: tvm.ir.transform.Sequential(
-            [_trust_callers(), keep_scratch_on_stack(), finish_host(), _link_called()]
+            [
+                _trust_callers(),
+                keep_scratch_on_stack(),
+                finish_host(),
+                _without_main(),
+                _link_called(),
+            ]
         ),
         finish_device,
     )
@@ -103,6 +109,16 @@ def _trust_callers() -> Any:
         return tvm.IRModule({**functions, **dict(trusting)}, attrs=module.attrs)
 
     return trust
+
+
+def _without_main() -> Any:
+    """Leave out the second name that TVM gives to the one function of a module with one."""
+
+    @tirx.transform.prim_func_pass(opt_level=0, name="tvmake.WithoutMain")  # type: ignore[untyped-decorator]
+    def drop(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
+        return function.without_attr("tirx.is_entry_func")
+
+    return drop
 
 
 def _link_called() -> Any:
