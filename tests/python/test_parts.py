@@ -102,7 +102,7 @@ def test_a_changed_weight_changes_no_kernel(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda content: b"",
+        lambda content: content[:0],
         lambda content: content[:-1],
         lambda content: content[:-1] + bytes([content[-1] ^ 1]),
         lambda content: content[:99] + bytes([content[99] ^ 1]) + content[100:],
