@@ -309,3 +309,20 @@ def requested(path: Path) -> Path:
     }
     outputs = ["reshaped", "expanded", "counted", "cut"]
     return save(path, nodes, inputs, outputs, {}, types)
+
+
+def odd_channels(path: Path) -> Path:
+    """Convolutions whose channels are no whole blocks, in groups and without."""
+    nodes = [
+        node("Conv", "x w1", "c1", group=3),
+        node("Relu", "c1", "r1"),
+        node("Conv", "r1 w2", "c2", pads=[1, 1, 1, 1]),
+        node("Conv", "c2 w3", "c3"),
+        node("Add", "x c3", "y"),
+    ]
+    weights: dict[str, Any] = {
+        "w1": random(15, 5, 1, 1, seed=1),
+        "w2": random(17, 15, 3, 3, seed=2) / 12,
+        "w3": random(15, 17, 1, 1, seed=3) / 4,
+    }
+    return save(path, nodes, {"x": ("N", 15, "H", "W")}, ["y"], weights)

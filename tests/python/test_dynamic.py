@@ -190,6 +190,12 @@ def test_a_loop_that_ends_by_what_it_computes(tmp_path: Path) -> None:
     assert len(counts) == 4
 
 
+def test_channels_that_are_no_whole_blocks(tmp_path: Path) -> None:
+    model = opened(tmp_path, dynamic_models.odd_channels(tmp_path / "m.onnx"))
+    for shape in ((1, 15, 7, 6), (3, 15, 1, 9)):
+        model.check(x=random(*shape))
+
+
 def test_a_loop_over_blocked_layouts(tmp_path: Path) -> None:
     model = opened(tmp_path, dynamic_models.convolving_loop(tmp_path / "m.onnx"))
     for turns in (2, 0, 4):

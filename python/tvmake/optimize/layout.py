@@ -222,10 +222,14 @@ class _Rewriter:
 
     def _gathers(self, data: Value, weight: Sequence[int], groups: int) -> bool:
         """Whether a convolution has to take its input channels from anywhere, one by one."""
-        if weight[1] == 1 and weight[0] // groups < _SMALLEST_BLOCK and not data.blocked:
+        outputs = weight[0] // groups
+        if weight[1] == 1 and outputs < _SMALLEST_BLOCK and not data.blocked:
             return False  # nearly depthwise: of a vector for several groups, most were zeros
-        blocks = {self._block(weight[0] // groups), self._block(weight[1])}
-        return data.is_moved or (groups > 1 and blocks != {self.lanes})
+        if data.is_moved:
+            return True
+        if groups == 1:  # blocks with gaps, where there are none without that are mostly full
+            return self._block(outputs) == 1 and 2 * outputs > self.lanes
+        return {self._block(outputs), self._block(weight[1])} != {self.lanes}
 
     def _gathering_convolution(
         self, data: Value, weight: Array, window: Window, groups: int
@@ -239,10 +243,11 @@ class _Rewriter:
         weight, groups = blocked.join_groups(weight, groups, together), groups // together
         result = Channels.grouped(groups, len(weight) // groups, self.lanes)
         packed = relax.const(blocked.pack_gathering(weight, groups, self.lanes))
-        form = self._form(data) or Channels.dense(data.channels, data.channels)
-        places = relax.const(np.array(form.places, "int32").reshape(groups, -1))
+        form = self._form(data)
+        x = blocked_form(self.builder, data, form) if form else self._single(data)
+        sources = form.places if form else range(data.channels)
+        places = relax.const(np.array(sources, "int32").reshape(groups, -1))
         operator = partial(blocked.gathering_convolution, window=window)
-        x = blocked_form(self.builder, data, form)
         return result, self._kernel(operator, "conv2d_grouped", x, packed, places, fuses=True)
 
     def _dense_convolution(
@@ -252,14 +257,16 @@ class _Rewriter:
         if outer == 1:
             return None
         packed = relax.const(blocked.pack_convolution(weight, inner, outer))
-        if inner > 1:
-            x = blocked_form(self.builder, data, Channels.dense(data.channels, inner))
-        else:  # channels that fill no blocks, as a picture's, are blocks of one: a view
-            x = reshaped(self.builder, plain_form(self.builder, data), (*data.shape, 1))
+        form = Channels.dense(data.channels, inner)
+        x = blocked_form(self.builder, data, form) if inner > 1 else self._single(data)
         operator = partial(blocked.convolution, window=window, groups=groups)
         return Channels.dense(len(weight), outer), self._kernel(
             operator, "conv2d_blocked", x, packed
         )
+
+    def _single(self, data: Value) -> relax.Expr:
+        """Channels that fill no blocks, as a picture's, as blocks of one: a view."""
+        return reshaped(self.builder, plain_form(self.builder, data), (*data.shape, 1))
 
     def _winograd_tile(
         self, window: Window, weight: Sequence[int], groups: int, shape: Sequence[int]
