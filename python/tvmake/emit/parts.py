@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -124,7 +125,11 @@ def _fork(work: Sequence[tuple[Path, str]], target: Target) -> int:
     takes longer to import than most models' kernels to compile. Errors are for the process that
     waits: it compiles what is missing in the end.
     """
-    if helper := os.fork():
+    with warnings.catch_warnings():
+        # Python warns of the threads of NumPy's BLAS, which wait for work and hold no locks.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        helper = os.fork()
+    if helper:
         return helper
     try:
         _compile_free(work, target)
