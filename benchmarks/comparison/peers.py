@@ -197,7 +197,12 @@ def compile_iree(onnx: Path, cache: Path) -> Path:
         imported, scratch = compiled.with_suffix(".mlir"), compiled.with_suffix(".tmp")
         tools = Path(sys.executable).parent
         call([tools / "iree-import-onnx", onnx, "-o", imported, *upgrade])
-        call([tools / "iree-compile", imported, "-o", scratch, *options])
+        try:
+            call([tools / "iree-compile", imported, "-o", scratch, *options])
+        except RuntimeError:
+            # It refuses kernels of its own that take more than 32 KiB of stack.
+            limit = "--iree-llvmcpu-stack-allocation-limit=262144"
+            call([tools / "iree-compile", imported, "-o", scratch, *options, limit])
         imported.unlink()
         scratch.replace(compiled)
     return compiled
