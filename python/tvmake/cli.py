@@ -277,15 +277,14 @@ def new(
     inputs: InputsOption = None,
 ) -> None:
     """Write a new project around a model: a C++ program (app) or a Python package (wheel)."""
-    from tvmake.errors import SpecError, nearest
+    from tvmake.errors import SpecError, did_you_mean
     from tvmake.new import FILES, create
 
     if kind not in FILES:
-        match = nearest(kind, FILES)
         raise SpecError(
             f"there is no kind of project called '{kind}'",
             expected=" ".join(FILES),
-            fix=f"did you mean '{match}'?" if match else None,
+            fix=did_you_mean(kind, FILES),
         )
     commands = create(kind, folder, model, inputs or [])
     typer.echo(f"{folder} is made. To build it:\n{commands}")

@@ -55,3 +55,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name closest to a misspelled one, if any is close."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return matches[0] if matches else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """The fix for a misspelled name, if one of the known names is close."""
+    match = nearest(name, known)
+    return f"did you mean '{match}'?" if match else None

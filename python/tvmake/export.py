@@ -7,7 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tvmake.errors import SpecError, nearest
+from tvmake.errors import SpecError, did_you_mean
 from tvmake.frontend.pt2_program import require_torch
 from tvmake.spec import DTYPES
 
@@ -70,11 +70,10 @@ def _make(factory: str) -> torch.nn.Module:
     finally:
         sys.path.remove("")
     if not callable(getattr(module, name, None)):
-        match = nearest(name, [n for n in dir(module) if not n.startswith("_")])
         raise SpecError(
             f"'{module_name}' has no function '{name}'",
             where=factory,
-            fix=f"did you mean '{match}'?" if match else None,
+            fix=did_you_mean(name, [n for n in dir(module) if not n.startswith("_")]),
         )
     model = getattr(module, name)()
     if not isinstance(model, torch.nn.Module):

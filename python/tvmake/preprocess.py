@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tvmake.errors import SpecError, nearest
+from tvmake.errors import SpecError, did_you_mean
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
@@ -251,11 +251,10 @@ def _step(item: str, text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _unknown(text: str, what: str, key: str, known: Sequence[str]) -> SpecError:
-    match = nearest(key, known)
     return SpecError(
         f"PREPROCESS entry '{text}' has {what}, which is no step",
         expected=" ".join(known),
-        fix=f"did you mean '{match}'?" if match else None,
+        fix=did_you_mean(key, known),
     )
 
 

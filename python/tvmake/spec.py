@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmake.elements import ELEMENTS
-from tvmake.errors import SpecError, nearest
+from tvmake.errors import SpecError, did_you_mean
 from tvmake.preprocess import Image
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class InputSpec:
             raise SpecError(
                 f"INPUTS entry '{text}' has unknown element type '{match['dtype']}'",
                 expected=" ".join(DTYPES),
-                fix=_did_you_mean(match["dtype"], DTYPES),
+                fix=did_you_mean(match["dtype"], DTYPES),
             )
         dims = [dim.strip() for dim in match["dims"].split(",")] if match["dims"].strip() else []
         shape: list[int | str] = []
@@ -305,7 +305,7 @@ def _from_json(data: Any) -> ModelSpec:
         raise SpecError(f"the spec has schema {data.get('schema')!r}", expected=f"schema {SCHEMA}")
     for key in data:
         if key not in known:
-            raise SpecError(f"unknown entry '{key}' in the spec", fix=_did_you_mean(key, known))
+            raise SpecError(f"unknown entry '{key}' in the spec", fix=did_you_mean(key, known))
     for key in ("name", "model", "target"):
         if not data.get(key):
             raise SpecError(f"the spec lacks '{key}'")
@@ -338,10 +338,5 @@ def _check_choice(label: str, value: str, choices: tuple[str, ...]) -> None:
         raise SpecError(
             f"{label} is '{value}'",
             expected=" or ".join(choices),
-            fix=_did_you_mean(value, choices),
+            fix=did_you_mean(value, choices),
         )
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    match = nearest(name, known)
-    return f"did you mean '{match}'?" if match else None

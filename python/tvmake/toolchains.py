@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvmake.errors import TvmakeError, nearest
+from tvmake.errors import TvmakeError, did_you_mean
 from tvmake.paths import data_dir
 
 _ZIG = "ziglang>=0.17,<0.18"
@@ -41,11 +41,10 @@ def toolchain_file(name: str) -> Path:
     """
     names = toolchain_names()
     if name not in names:
-        match = nearest(name, names)
         raise TvmakeError(
             f"there is no toolchain '{name}'",
             expected=f"one of {' '.join(names)}",
-            fix=f"did you mean '{match}'?" if match else None,
+            fix=did_you_mean(name, names),
         )
     return data_dir("toolchains") / f"{name}.cmake"
 

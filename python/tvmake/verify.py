@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvmake import manifest as manifests
-from tvmake.errors import ArtifactError, SpecError, nearest
+from tvmake.errors import ArtifactError, SpecError, did_you_mean
 from tvmake.preprocess import Image
 from tvmake.reference import reference_outputs, seeded_inputs
 
@@ -89,11 +89,10 @@ def concrete(
     }
     for name in extents:
         if name not in most:
-            match = nearest(name, most)
             raise SpecError(
                 f"'{name}' is no symbolic dimension of an input",
                 expected="one of: " + ", ".join(most) if most else "a model with some",
-                fix=f"did you mean '{match}'?" if match else None,
+                fix=did_you_mean(name, most),
             )
     default = {
         name: _EXTENT if limit == manifests.UNKNOWN else min(limit, _EXTENT)

@@ -112,7 +112,7 @@ def test_outputs_may_be_any_node(tmp_path: Path) -> None:
     got, expected = run(compiled, inputs), reference_outputs(path, inputs, ["relu", "features"])
     for name in ("relu", "features"):
         np.testing.assert_allclose(got[name], expected[name], atol=1e-5)
-    with pytest.raises(SpecError, match=r"no tensor of the program(.|\n)*did you mean 'features'"):
+    with pytest.raises(SpecError, match=r"no tensor of the model(.|\n)*did you mean 'features'"):
         import_model(spec(path, outputs=["feature"]))
 
 

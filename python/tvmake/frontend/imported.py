@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tvmake.errors import SpecError, nearest
+from tvmake.errors import SpecError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     import tvm
@@ -94,12 +94,35 @@ def check_bounds(names: Sequence[str], bounds: Iterable[str], path: Path) -> Non
     """
     for name in bounds:
         if name not in names:
-            match = nearest(name, names)
             raise SpecError(
                 f"INPUTS bounds '{name}', which is no dimension of an input",
                 where=str(path),
                 expected="one of: " + ", ".join(names) if names else "a model with symbolic inputs",
-                fix=f"did you mean '{match}'?" if match else None,
+                fix=did_you_mean(name, names),
+            )
+
+
+def check_outputs(
+    names: Iterable[str], known: Collection[str], own: Iterable[str], path: Path
+) -> None:
+    """Check that OUTPUTS names tensors of the model.
+
+    Args:
+        names: the outputs that are asked for.
+        known: what can be one.
+        own: the outputs that the model has.
+        path: the model's file, for messages.
+
+    Raises:
+        SpecError: when a name is none of these.
+    """
+    for name in names:
+        if name not in known:
+            raise SpecError(
+                f"OUTPUTS names '{name}', which is no tensor of the model",
+                where=str(path),
+                expected=f"an output ({', '.join(own)}) or an operator's result",
+                fix=did_you_mean(name, known),
             )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from tvmake.errors import SpecError, nearest
+from tvmake.errors import SpecError, did_you_mean
 
 from . import onnx_file
 
@@ -126,12 +126,11 @@ def bind_inputs(model: ModelProto, values: Sequence[InputValue], path: Path) -> 
     inputs = {value.name: value for value in onnx_file.graph_inputs(model.graph)}
     for entry in values:
         if entry.name not in inputs:
-            match = nearest(entry.name, inputs)
             raise SpecError(
                 f"INPUTS names '{entry.name}', which is no input of the model",
                 where=str(path),
                 expected="one of: " + ", ".join(inputs),
-                fix=f"did you mean '{match}'?" if match else None,
+                fix=did_you_mean(entry.name, inputs),
             )
         model.graph.initializer.append(_tensor(inputs[entry.name], entry, path))
     bound = {entry.name for entry in values}

@@ -11,10 +11,11 @@ import onnx.shape_inference
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from tvmake.errors import ModelError, SpecError, UnsupportedError, nearest
+from tvmake.errors import ModelError, SpecError, UnsupportedError, did_you_mean, nearest
 from tvmake.spec import InputSpec
 
 from . import onnx_external
+from .imported import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -166,12 +167,11 @@ def fix_inputs(
     values = {value.name: value for value in graph_inputs(model.graph)}
     for spec in specs:
         if spec.name not in values:
-            match = nearest(spec.name, values)
             raise SpecError(
                 f"INPUTS names '{spec.name}', which is no input of the model",
                 where=str(path),
                 expected="one of: " + ", ".join(values),
-                fix=f"did you mean '{match}'?" if match else None,
+                fix=did_you_mean(spec.name, values),
             )
         _fix_input(values[spec.name], spec, path)
     unknown = [
@@ -212,16 +212,7 @@ def keep_outputs(model: ModelProto, names: Sequence[str], path: Path) -> None:
     known = {value.name: value for value in model.graph.value_info}
     known |= {value.name: value for value in model.graph.output}
     tensors = {name for node in model.graph.node for name in node.output if name} | set(known)
-    for name in names:
-        if name not in tensors:
-            match = nearest(name, tensors)
-            raise SpecError(
-                f"OUTPUTS names '{name}', which is no tensor of the model",
-                where=str(path),
-                expected="an output (" + ", ".join(o.name for o in model.graph.output) + ") or an "
-                "operator's result",
-                fix=f"did you mean '{match}'?" if match else None,
-            )
+    check_outputs(names, tensors, [output.name for output in model.graph.output], path)
     outputs = [known.get(name) or ValueInfoProto(name=name) for name in names]
     del model.graph.output[:]
     model.graph.output.extend(outputs)

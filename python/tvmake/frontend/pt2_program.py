@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tvmake.errors import ModelError, SpecError, UnsupportedError, nearest
+from tvmake.errors import ModelError, SpecError, UnsupportedError, did_you_mean
 
 from .pt2_archive import check_archive
 from .pt2_dims import OpenDims, dtype_name, resolve, show, suggestion
@@ -196,12 +196,11 @@ def _ask_for_shapes(values: Mapping[str, torch.Tensor], given: set[str], path: P
 
 def _check_spec(spec: InputSpec, values: Mapping[str, torch.Tensor], path: Path) -> None:
     if spec.name not in values:
-        match = nearest(spec.name, values)
         raise SpecError(
             f"INPUTS names '{spec.name}', which is no input of the model",
             where=str(path),
             expected="one of: " + ", ".join(values),
-            fix=f"did you mean '{match}'?" if match else None,
+            fix=did_you_mean(spec.name, values),
         )
     value = values[spec.name]
     if (

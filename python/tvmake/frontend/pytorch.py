@@ -15,11 +15,11 @@ from torch import fx
 from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
-from tvmake.errors import ModelError, SpecError, UnsupportedError, nearest
+from tvmake.errors import ModelError, UnsupportedError
 from tvmake.spec import ModelSpec
 
 from . import pt2_program
-from .imported import ImportedModel, SourceNode, variable_name, why_dynamic
+from .imported import ImportedModel, SourceNode, check_outputs, variable_name, why_dynamic
 from .naming import rename_results
 from .pt2_program import Program
 from .torch_ops import CONVERTERS
@@ -158,16 +158,7 @@ def _keep_outputs(
         return program.outputs
     known = {node.name: node for node in _calls(program) if pt2_program.is_tensor(node)}
     known |= dict(program.outputs)
-    for name in names:
-        if name not in known:
-            match = nearest(name, known)
-            raise SpecError(
-                f"OUTPUTS names '{name}', which is no tensor of the program",
-                where=str(path),
-                expected="an output (" + ", ".join(n for n, _ in program.outputs) + ") or a node's "
-                "result",
-                fix=f"did you mean '{match}'?" if match else None,
-            )
+    check_outputs(names, known, [name for name, _ in program.outputs], path)
     return tuple((name, known[name]) for name in names)
 
 

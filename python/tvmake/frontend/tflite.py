@@ -16,10 +16,10 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend.tflite import tflite_frontend
 
-from tvmake.errors import ModelError, SpecError, UnsupportedError, nearest
+from tvmake.errors import ModelError, SpecError, UnsupportedError, did_you_mean
 from tvmake.spec import InputSpec, ModelSpec
 
-from .imported import ImportedModel, SourceNode, variable_name
+from .imported import ImportedModel, SourceNode, check_outputs, variable_name
 from .naming import rename_results
 
 _IDENTIFIER = b"TFL3"
@@ -158,12 +158,11 @@ def _check_inputs(graph: Any, specs: Sequence[InputSpec], path: Path) -> None:
     }
     for spec in specs:
         if spec.name not in shown:
-            match = nearest(spec.name, shown)
             raise SpecError(
                 f"INPUTS names '{spec.name}', which is no input of the model",
                 where=str(path),
                 expected="one of: " + ", ".join(shown),
-                fix=f"did you mean '{match}'?" if match else None,
+                fix=did_you_mean(spec.name, shown),
             )
         if str(spec) != shown[spec.name]:
             raise SpecError(
@@ -181,15 +180,7 @@ def _keep_outputs(graph: Any, names: Sequence[str], path: Path) -> tuple[str, ..
         for index in range(graph.OperatorsLength())
         for name in _names(graph, graph.Operators(index).OutputsAsNumpy())
     }
-    for name in names:
-        if name not in known:
-            match = nearest(name, known)
-            raise SpecError(
-                f"OUTPUTS names '{name}', which is no tensor of the model",
-                where=str(path),
-                expected="an output (" + ", ".join(own) + ") or an operator's result",
-                fix=f"did you mean '{match}'?" if match else None,
-            )
+    check_outputs(names, known, own, path)
     return tuple(names) or own
 
 

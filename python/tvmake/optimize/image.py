@@ -10,7 +10,7 @@ import numpy as np
 import tvm
 from tvm import relax, te, tirx, topi
 
-from tvmake.errors import SpecError, nearest
+from tvmake.errors import SpecError, did_you_mean
 from tvmake.preprocess import Image, PreparedInput, swapped, taps
 
 if TYPE_CHECKING:
@@ -68,12 +68,11 @@ def take_images(model: ImportedModel, images: Sequence[Image]) -> ImportedModel:
 def _by_name(model: ImportedModel, images: Sequence[Image]) -> dict[str, Image]:
     for image in images:
         if image.name not in model.inputs:
-            match = nearest(image.name, model.inputs)
             raise SpecError(
                 f"PREPROCESS names '{image.name}', which is no input of the model",
                 where=model.files[0],
                 expected="one of: " + ", ".join(model.inputs),
-                fix=f"did you mean '{match}'?" if match else None,
+                fix=did_you_mean(image.name, model.inputs),
             )
     return {image.name: image for image in images}
 
