@@ -165,6 +165,30 @@ def test_mobile_networks_stay_on_blocked_layout(tmp_path: Path) -> None:
     assert kinds == ["transpose", "conv2d", "depthwise", "mean", "conv2d", "mean"]
 
 
+def test_what_a_convolution_scales_is_no_part_of_it(tmp_path: Path) -> None:
+    """Squeeze-and-excite: the end of its convolution would be as large as the picture."""
+    nodes = [
+        node("GlobalAveragePool", "x", "m"),
+        node("Conv", "m w", "c"),
+        node("Sigmoid", "c", "s"),
+        node("Mul", "x s", "z"),
+        node("Conv", "z w", "y"),
+    ]
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((16, 16, 1, 1)).astype("float32")
+    data = random.standard_normal((1, 16, 61, 40)).astype("float32")
+    path = save(tmp_path / "m.onnx", nodes, {"x": data.shape}, ["y"], {"w": weight})
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", "x86-64-v3")))
+    names = [call.kernel for call in model.graph.calls]
+    assert not any("conv2d" in name and "multiply" in name for name in names), names
+    assert any("conv2d" in name and "sigmoid" in name for name in names), names
+    matrix = weight[:, :, 0, 0].astype("float64")
+    scale = 1 / (1 + np.exp(-data.astype("float64").mean((2, 3)) @ matrix.T))
+    expected = np.einsum("nchw,oc->nohw", data * scale[..., None, None], matrix)
+    got = run(model, {"x": data})["y"]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 def _convolution(data: Array, weight: Array, strides: tuple[int, int] = (1, 1)) -> Array:
     """With padding of half the kernel, in float64."""
     kernel = weight.shape[2:]

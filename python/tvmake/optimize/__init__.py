@@ -13,8 +13,8 @@ from tvmake.optimize.attention import fuse_attention
 from tvmake.optimize.convolutions import plain_convolutions
 from tvmake.optimize.dense import fuse_dense
 from tvmake.optimize.fold import fold_batch_norm
+from tvmake.optimize.fusion import limit_fusion
 from tvmake.optimize.layout import block_layouts
-from tvmake.optimize.movement import keep_apart
 from tvmake.optimize.provenance import Provenance, trace_groups
 from tvmake.optimize.shuffle import recognize_shuffles
 from tvmake.optimize.simplify import simplify_shapes
@@ -80,7 +80,7 @@ def optimize(
             _transform.EliminateCommonSubexpr(),
             _transform.DeadCodeElimination(["main"]),
         )
-        unfused, module = module, _sequence(keep_apart(module), _transform.FuseOps())
+        unfused, module = module, _sequence(limit_fusion(module), _transform.FuseOps())
         groups = trace_groups(unfused, module, model)
         module = _sequence(
             module,

@@ -10,7 +10,6 @@ import tvm
 from tvm import s_tir, tirx
 
 from tvmake.elements import stored_bits
-from tvmake.frontend.expressions import OPAQUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,29 +26,6 @@ class Movement:
 
     is_join: bool
     offsets: tuple[int, ...]
-
-
-def keep_apart(module: tvm.IRModule) -> tvm.IRModule:
-    """Let no kernel that could be spared become a part of another one.
-
-    Args:
-        module: with the patterns by which operators are fused.
-    """
-    module = tvm.IRModule(module.functions, attrs=module.attrs)
-    for variable, function in module.functions_items():
-        if (
-            isinstance(function, tirx.PrimFunc)
-            and (moved := movement(function))
-            and (moved.is_join or _is_smaller(function))
-        ):
-            module[variable] = function.with_attr("op_pattern", OPAQUE)
-    return module
-
-
-def _is_smaller(function: tirx.PrimFunc) -> bool:
-    """Whether a result is less than the operand, and not just the same under another shape."""
-    operand, *results = function.params
-    return any(_elements(result) < _elements(operand) for result in results)
 
 
 def movement(function: tirx.PrimFunc) -> Movement | None:
@@ -80,7 +56,7 @@ def _parts(
         if loaded is None or len(loaded) != 1 or not loaded[0][0].same_as(operand):
             return None
         distance = loaded[0][1]
-        if not 0 <= distance <= _elements(operand) - _elements(result):
+        if not 0 <= distance <= elements(operand) - elements(result):
             return None
         offsets.append(_bytes(operand, distance))
     return None if None in offsets else Movement(False, tuple(o for o in offsets if o is not None))
@@ -101,9 +77,9 @@ def _join(
     for index in sorted(begins, key=lambda index: begins[index]):
         if begins[index] != end:
             return None
-        end += _elements(operands[index])
+        end += elements(operands[index])
     offsets = [_bytes(result, begins[index]) for index in range(len(operands))]
-    if end != _elements(result) or None in offsets:
+    if end != elements(result) or None in offsets:
         return None
     return Movement(True, tuple(o for o in offsets if o is not None))
 
@@ -184,7 +160,8 @@ def _extents(buffer: Any) -> list[int] | None:
     return None if None in shape else [dim for dim in shape if dim is not None]
 
 
-def _elements(buffer: Any) -> int:
+def elements(buffer: Any) -> int:
+    """How many elements a buffer has; one whose extents are not known counts as a single one."""
     return math.prod(_extents(buffer) or [])
 
 

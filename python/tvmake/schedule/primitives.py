@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Below this many loop iterations, waking another thread costs more than it saves.
 PARALLEL_WORK = 32768
 _ENOUGH_TASKS = 64  # to keep a few cores evenly busy
+_MOST_UNROLLED = 64  # vectors: more than there are registers on any machine
 
 
 class _Schedule(s_tir.Schedule):  # type: ignore[misc] # TVM has no types
@@ -106,8 +107,11 @@ def fuse(schedule: s_tir.Schedule, loops: Sequence[Any]) -> Any:
 
 
 def unroll_and_vectorize(schedule: s_tir.Schedule, loops: Sequence[Any]) -> None:
-    """The innermost loop in vectors, those around it unrolled."""
+    """The innermost loop in vectors, those around it, which must not be many, unrolled."""
     *rows, vector = loops
+    steps = math.prod(int(schedule.get(loop).extent) for loop in rows)
+    if steps > _MOST_UNROLLED:
+        raise ValueError(f"{steps} steps are too many to unroll")
     for loop in rows:
         schedule.unroll(loop)
     schedule.vectorize(vector)
