@@ -48,7 +48,7 @@ def section_text(report: Report, note: str) -> str:
         for mean in content["geometric_means"]
     ]
     parts = [
-        f"{content['machine']['cpu']}; {versions}. {report.heading().capitalize()}.",
+        f"{content['machine']['cpu']}; {versions}. {_sentence(report.heading())}",
         note,
         "![times as fast as the best peer](speed.svg)",
         report.markdown(),
@@ -66,6 +66,10 @@ def section_text(report: Report, note: str) -> str:
             "\n".join([head, "|---|--:|--:|--:|--:|", *costs]),
         ]
     return "\n" + "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def plot(report: Report, path: Path) -> None:
