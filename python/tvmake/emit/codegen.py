@@ -101,7 +101,7 @@ def _trust_callers() -> Any:
     """
     skip = tirx.transform.SkipAssert()
 
-    @tvm.transform.module_pass(opt_level=0, name="tvmake.TrustCallers")  # type: ignore[untyped-decorator]
+    @tvm.transform.module_pass(opt_level=0, name="tvmake.TrustCallers")  # type: ignore[untyped-decorator] # TVM has no types
     def trust(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
         functions = dict(module.functions_items())
         static = {v: f for v, f in functions.items() if f.attrs and _STATIC in f.attrs}
@@ -114,7 +114,7 @@ def _trust_callers() -> Any:
 def _without_main() -> Any:
     """Leave out the second name that TVM gives to the one function of a module with one."""
 
-    @tirx.transform.prim_func_pass(opt_level=0, name="tvmake.WithoutMain")  # type: ignore[untyped-decorator]
+    @tirx.transform.prim_func_pass(opt_level=0, name="tvmake.WithoutMain")  # type: ignore[untyped-decorator] # TVM has no types
     def drop(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
         return function.without_attr("tirx.is_entry_func")
 
@@ -122,7 +122,7 @@ def _without_main() -> Any:
 
 
 def _link_called() -> Any:
-    @tvm.transform.module_pass(opt_level=0, name="tvmake.LinkCalled")  # type: ignore[untyped-decorator]
+    @tvm.transform.module_pass(opt_level=0, name="tvmake.LinkCalled")  # type: ignore[untyped-decorator] # TVM has no types
     def link(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
         """Link the functions that were called into the module, through one of its kernels."""
         called = sorted(_called)

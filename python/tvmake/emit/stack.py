@@ -19,7 +19,7 @@ _KEPT = {"disable_lower_builtin": tirx.IntImm("bool", 1)}
 def keep_scratch_on_stack() -> Any:
     """A pass for functions with flat buffers, to run before `LowerTVMBuiltin`."""
 
-    @tirx.transform.prim_func_pass(opt_level=0, name="tvmake.KeepScratchOnStack")  # type: ignore[untyped-decorator]
+    @tirx.transform.prim_func_pass(opt_level=0, name="tvmake.KeepScratchOnStack")  # type: ignore[untyped-decorator] # TVM has no types
     def keep(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
         return function.with_body(_kept(function.body))
 

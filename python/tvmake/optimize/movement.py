@@ -42,6 +42,8 @@ def movement(function: tirx.PrimFunc) -> Movement | None:
     results = list(function.params)[len(operands) :]
     if any(_extents(buffer) is None for buffer in function.params):
         return None
+    if any(stored_bits(str(buffer.dtype)) % 8 for buffer in function.params):
+        return None  # a part might begin within a byte
     loads = [_moved(block, result) for block, result in zip(blocks, results, strict=True)]
     if len(operands) == 1:
         return _parts(operands[0], results, loads)
@@ -59,7 +61,7 @@ def _parts(
         if not 0 <= distance <= elements(operand) - elements(result):
             return None
         offsets.append(_bytes(operand, distance))
-    return None if None in offsets else Movement(False, tuple(o for o in offsets if o is not None))
+    return Movement(False, tuple(offsets))
 
 
 def _join(
@@ -78,10 +80,9 @@ def _join(
         if begins[index] != end:
             return None
         end += elements(operands[index])
-    offsets = [_bytes(result, begins[index]) for index in range(len(operands))]
-    if end != elements(result) or None in offsets:
+    if end != elements(result):
         return None
-    return Movement(True, tuple(o for o in offsets if o is not None))
+    return Movement(True, tuple(_bytes(result, begins[index]) for index in range(len(operands))))
 
 
 def _blocks(function: tirx.PrimFunc) -> list[s_tir.SBlock] | None:
@@ -165,7 +166,5 @@ def elements(buffer: Any) -> int:
     return math.prod(_extents(buffer) or [])
 
 
-def _bytes(buffer: Any, elements: int) -> int | None:
-    """So many elements in bytes; None where elements are smaller and do not fill them."""
-    bits = elements * stored_bits(str(buffer.dtype))
-    return None if bits % 8 else bits // 8
+def _bytes(buffer: Any, count: int) -> int:
+    return count * stored_bits(str(buffer.dtype)) // 8
