@@ -55,7 +55,6 @@ void BindBackend(void* library) {
     }
   };
   bind("__TVMBackendParallelLaunch", &TVMBackendParallelLaunch);
-  bind("__TVMBackendParallelBarrier", &TVMBackendParallelBarrier);
   bind("__TVMBackendAllocWorkspace", &TVMBackendAllocWorkspace);
   bind("__TVMBackendFreeWorkspace", &TVMBackendFreeWorkspace);
   bind("__TVMFFIErrorSetRaisedFromCStr", &TVMFFIErrorSetRaisedFromCStr);

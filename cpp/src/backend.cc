@@ -10,7 +10,3 @@ int TVMBackendParallelLaunch(FTVMParallelLambda flambda, void* cdata, int num_ta
   return pool == nullptr ? ThreadPool::RunSerially(flambda, cdata, num_task)
                          : pool->Launch(flambda, cdata, num_task);
 }
-
-int TVMBackendParallelBarrier(int /*task_id*/, TVMParallelGroupEnv* penv) {
-  return tvmake::ThreadPool::Barrier(penv);
-}

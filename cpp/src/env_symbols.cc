@@ -32,7 +32,6 @@ TVM_FFI_STATIC_INIT_BLOCK() {
   Register("__TVMBackendAllocWorkspace", TVMBackendAllocWorkspace);
   Register("__TVMBackendFreeWorkspace", TVMBackendFreeWorkspace);
   Register("__TVMBackendParallelLaunch", TVMBackendParallelLaunch);
-  Register("__TVMBackendParallelBarrier", TVMBackendParallelBarrier);
   tvm::ffi::reflection::GlobalDef().def("runtime.NumThreads", NumThreads);
 }
 

@@ -22,6 +22,11 @@ namespace {
 // between two kernels; then it sleeps, so that executors can share cores.
 constexpr int kSpins = 2000;
 
+// Parallel loops are cut into that many pieces for each thread: enough for their sum to come out
+// even, few enough for the cost of a call not to count.
+constexpr int kTasksPerThread = 16;
+constexpr int kMaxTasks = UINT16_MAX;
+
 inline void Pause() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
@@ -73,7 +78,7 @@ ThreadPool::Scope::~Scope() { current_pool = outer_; }
 ThreadPool::ThreadPool(int num_threads)
     : num_threads_(num_threads),
       owner_(getpid()),
-      slots_(new Slot[static_cast<size_t>(num_threads)]) {
+      shares_(new Share[static_cast<size_t>(num_threads)]) {
   workers_.reserve(static_cast<size_t>(num_threads - 1));
   try {
     for (int id = 1; id < num_threads; ++id) {
@@ -112,102 +117,72 @@ int ThreadPool::RunSerially(FTVMParallelLambda task, void* data, int num_tasks) 
 }
 
 int ThreadPool::Launch(FTVMParallelLambda task, void* data, int num_tasks) {
-  if (num_tasks <= 0) num_tasks = num_threads_;
   const Scope nested_launches_run_serially(nullptr);
-  if (num_tasks == 1 || num_threads_ == 1) return RunSerially(task, data, num_tasks);
-
+  if (num_threads_ == 1 || num_tasks == 1 || num_tasks > kMaxTasks) {
+    return RunSerially(task, data, num_tasks);
+  }
+  if (num_tasks <= 0) num_tasks = std::min(num_threads_ * kTasksPerThread, kMaxTasks);
   task_ = task;
   data_ = data;
-  num_slots_ = std::min(num_tasks, num_threads_);
-  const bool can_meet = num_slots_ == num_tasks;
-  env_ = {.sync_handle = can_meet ? &meeting_ : nullptr, .num_task = num_tasks};
-  meeting_.arrived.store(0, std::memory_order_relaxed);
-  meeting_.broken.store(false, std::memory_order_relaxed);
-  pending_.store(num_slots_, std::memory_order_relaxed);
+  env_ = {.sync_handle = nullptr, .num_task = num_tasks};
+  failed_.store(false, std::memory_order_relaxed);
+  pending_.store(num_tasks, std::memory_order_relaxed);
   const uint32_t epoch = epoch_.load(std::memory_order_relaxed) + 1;
-  for (int slot = 0; slot < num_slots_; ++slot) {
-    slots_[static_cast<size_t>(slot)].state.store(2 * uint64_t{epoch} + 1,
-                                                  std::memory_order_release);
+  for (int id = 0; id < num_threads_; ++id) {
+    const auto first = static_cast<uint16_t>(num_tasks * id / num_threads_);
+    const auto last = static_cast<uint16_t>(num_tasks * (id + 1) / num_threads_);
+    shares_[static_cast<size_t>(id)].range.store({epoch, first, last}, std::memory_order_release);
   }
   epoch_.store(epoch);
   epoch_.notify_all();
 
-  for (int slot = 0; slot < num_slots_; ++slot) TakeSlot(slot, epoch);
+  RunTasks(0, epoch);
   for (int left = pending_.load(); left != 0;) left = AwaitChange(pending_, left);
-  return RaiseFirstError();
+  if (!failed_) return 0;
+  if (error_ != nullptr) {
+    TVMFFIErrorSetRaised(error_);
+    TVMFFIObjectDecRef(std::exchange(error_, nullptr));
+  }
+  return -1;
 }
 
 void ThreadPool::Work(int id) {
   for (uint32_t epoch = 0;;) {
     epoch = AwaitChange(epoch_, epoch);
     if (stop_) return;
-    for (int i = 0; i < num_threads_; ++i) TakeSlot((id + i) % num_threads_, epoch);
+    RunTasks(id, epoch);
   }
 }
 
-// A thread that comes late to a launch finds its slots taken, or freed for another epoch.
-void ThreadPool::TakeSlot(int slot, uint32_t epoch) {
-  std::atomic<uint64_t>& state = slots_[static_cast<size_t>(slot)].state;
-  uint64_t is_free = 2 * uint64_t{epoch} + 1;
-  if (state.load(std::memory_order_relaxed) != is_free) return;
-  if (state.compare_exchange_strong(is_free, is_free - 1, std::memory_order_acquire)) {
-    RunSlot(slot);
-  }
-}
-
-void ThreadPool::RunSlot(int index) {
-  Slot& slot = slots_[static_cast<size_t>(index)];
-  for (int id = index; id < env_.num_task; id += num_slots_) {
-    if (task_(id, &env_, data_) != 0) {
-      slot.failed = true;
-      // Errors are raised per thread: carry it over to the one that launched.
-      TVMFFIErrorMoveFromRaised(&slot.error);
-      BreakMeeting();
-      break;
+// Runs what is left of a launch's tasks: first those of thread `id`, then those of the others.
+void ThreadPool::RunTasks(int id, uint32_t epoch) {
+  int finished = 0;
+  for (int i = 0; i < num_threads_; ++i) {
+    std::atomic<Range>& range = shares_[static_cast<size_t>((id + i) % num_threads_)].range;
+    Range left = range.load();
+    while (left.epoch == epoch && left.first < left.last) {
+      Range rest = left;
+      const int task = i == 0 ? rest.first++ : --rest.last;
+      if (!range.compare_exchange_weak(left, rest)) continue;
+      Run(task);
+      ++finished;
+      left = range.load();
     }
   }
-  if (pending_.fetch_sub(1) == 1) pending_.notify_one();
+  if (finished != 0 && pending_.fetch_sub(finished) == finished) pending_.notify_one();
 }
 
-int ThreadPool::RaiseFirstError() {
-  bool failed = false;
-  for (int i = 0; i < num_slots_; ++i) {
-    Slot& slot = slots_[static_cast<size_t>(i)];
-    if (!std::exchange(slot.failed, false)) continue;
-    if (slot.error != nullptr) {
-      if (!failed) TVMFFIErrorSetRaised(slot.error);
-      TVMFFIObjectDecRef(std::exchange(slot.error, nullptr));
-    }
-    failed = true;
+// Once a task has failed, the others need not run.
+void ThreadPool::Run(int task) {
+  if (failed_ || task_(task, &env_, data_) == 0) return;
+  // Errors are raised per thread: carry it over to the one that launched.
+  void* error = nullptr;
+  TVMFFIErrorMoveFromRaised(&error);
+  if (!failed_.exchange(true)) {
+    error_ = error;
+  } else if (error != nullptr) {
+    TVMFFIObjectDecRef(error);
   }
-  return failed ? -1 : 0;
-}
-
-void ThreadPool::BreakMeeting() {
-  meeting_.broken = true;
-  ++meeting_.round;
-  meeting_.round.notify_all();
-}
-
-int ThreadPool::Barrier(TVMParallelGroupEnv* env) {
-  if (env->num_task == 1) return 0;
-  auto* meeting = static_cast<MeetingPoint*>(env->sync_handle);
-  if (meeting == nullptr) {
-    TVMFFIErrorSetRaisedFromCStr("RuntimeError",
-                                 "a parallel barrier needs one thread for each task");
-    return -1;
-  }
-  const uint32_t round = meeting->round.load();
-  if (meeting->arrived.fetch_add(1) + 1 == env->num_task) {
-    meeting->arrived.store(0);
-    ++meeting->round;
-    meeting->round.notify_all();
-  } else if (!meeting->broken) {
-    AwaitChange(meeting->round, round);
-  }
-  if (!meeting->broken) return 0;
-  TVMFFIErrorSetRaisedFromCStr("RuntimeError", "another task of this parallel loop failed");
-  return -1;
 }
 
 }  // namespace tvmake

@@ -22,7 +22,6 @@ SYMBOL_PREFIX = "__tvm_ffi_"
 # What a kernel's code calls through variables that the loader fills in.
 _BACKEND = {
     "__TVMBackendParallelLaunch",
-    "__TVMBackendParallelBarrier",
     "__TVMBackendAllocWorkspace",
     "__TVMBackendFreeWorkspace",
     "__TVMFFIErrorSetRaisedFromCStr",
