@@ -86,6 +86,27 @@ def _group_normalization(cases: Cases) -> None:
 
 
 @kernel_class
+def local_response_normalization(cases: Cases) -> None:
+    """After a convolution, on blocked layout, or not."""
+    channels, size = cases.pick((*CHANNELS, 20, 40)), cases.pick((1, 5, 14))
+    x = cases.input(2, 3, size, size + 2)
+    kind = cases.pick(range(4))
+    if kind:
+        x = cases.add("Conv", f"{x} {cases.weight(channels, 3, 1, 1)}", keep=False)
+    attributes = {
+        "size": cases.pick((1, 3, 4, 5, 21)),
+        "alpha": float(cases.random.uniform(1e-4, 1)),
+        "beta": float(cases.random.choice([0.5, 0.75, 0.6, 1.25, 2.0])),
+        "bias": float(cases.random.uniform(0.5, 2)),
+    }
+    y = cases.add("LRN", x, keep=kind < 2, **attributes)
+    if kind == 2:
+        cases.add("Relu", y)
+    elif kind == 3:
+        cases.add("MaxPool", y, kernel_shape=[1, 1], strides=[2, 1])
+
+
+@kernel_class
 def reduction(cases: Cases) -> None:
     x = cases.input(*(cases.pick(CHANNELS) for _ in range(4)))
     axes = sorted({cases.pick(range(4)), cases.pick(range(4))})

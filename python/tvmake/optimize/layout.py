@@ -15,6 +15,7 @@ import tvm
 from tvm import relax
 
 from tvmake import constants
+from tvmake.kernels import lrn
 from tvmake.optimize import blocked, winograd
 from tvmake.optimize.blocked import Window, extent
 from tvmake.optimize.channels import Channels
@@ -66,6 +67,7 @@ class _Rewriter:
             "relax.concat": self._concat,
             "relax.take": self._shuffle,
             "relax.mean": self._mean,
+            "relax.call_tir": self._normalization,
             **{f"relax.{name}": self._elementwise for name in _ELEMENTWISE},
         }
 
@@ -339,6 +341,22 @@ class _Rewriter:
             parts.append(Value(shape, None, {form: self.builder.emit(blocks, name_hint=name)}))
             begin += shape[1]
         return parts
+
+    def _normalization(self, call: relax.Call, name: str) -> Value | None:
+        """Local response normalization."""
+        numbers = self.module[call.args[0]].attrs.get(lrn.ANNOTATION)
+        data = self._value(call.args[1].fields[0]) if numbers is not None else None
+        if data is None or not data.blocked:
+            return None
+        form = data.widest
+        if form.places != tuple(range(data.channels)):
+            form = Channels.dense(data.channels, self._block(data.channels))
+        if form.block == 1:
+            return None
+        operator = partial(lrn.blocked, lrn=lrn.Lrn.read(numbers), channels=data.channels)
+        x = blocked_form(self.builder, data, form)
+        kernel = self._kernel(operator, "lrn_blocked", x, fuses=True)
+        return Value(data.shape, None, {form: self.builder.emit(kernel, name_hint=name)})
 
     def _mean(self, call: relax.Call, name: str) -> Value | None:
         """Global average pooling."""

@@ -13,6 +13,7 @@ from tvmake.schedule.convolution import direct_convolution
 from tvmake.schedule.depthwise import depthwise_convolution
 from tvmake.schedule.dynamic import is_dynamic, schedule_dynamic
 from tvmake.schedule.elementwise import inline, map_elements
+from tvmake.schedule.lrn import normalization
 from tvmake.schedule.primitives import attempt, block_names
 from tvmake.schedule.reduction import accumulate
 from tvmake.schedule.winograd import winograd_convolution
@@ -30,6 +31,7 @@ WHOLE_KERNELS: tuple[Callable[[tirx.PrimFunc, CpuModel], tirx.PrimFunc | None], 
     direct_convolution,
     depthwise_convolution,
     winograd_convolution,
+    normalization,
 )
 
 

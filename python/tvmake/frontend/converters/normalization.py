@@ -1,11 +1,15 @@
-"""Normalizations in the forms that TVM's converters get wrong: these are refused there.
+"""Local response normalization, and normalizations in the forms that TVM's converters get wrong.
 
 An operator that is refused here is replaced by its function body, if ONNX defines one.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 from tvm import relax
+
+from tvmake.kernels import lrn
 
 from .operator import Converter, Operator
 
@@ -29,8 +33,26 @@ def _batch_norm(operator: Operator) -> relax.Expr | None:
     return None
 
 
+def _lrn(operator: Operator) -> relax.Expr:
+    """One kernel, which layouts know: TVM's converter pads, pools and transposes."""
+    size = int(operator.attributes["size"])
+    factors = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0}
+    given = {name: float(operator.attributes.get(name, v)) for name, v in factors.items()}
+    if size < 1:
+        raise ValueError(f"LRN's size is a number of channels, but it is {size}")
+    parameters = lrn.Lrn(size, **given)
+    function = partial(lrn.plain, lrn=parameters)
+    return operator.builder.call_te(
+        function,
+        operator.operand(0),
+        primfunc_name_hint="lrn",
+        primfunc_attrs={lrn.ANNOTATION: parameters.annotation},
+    )
+
+
 CONVERTERS: dict[str, Converter] = {
     "BatchNormalization": _batch_norm,
+    "LRN": _lrn,
     "LayerNormalization": _layer_norm,
     "RMSNormalization": _rms_norm,
 }
