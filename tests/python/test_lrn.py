@@ -18,7 +18,7 @@ from tvmake.spec import TargetSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PARAMETERS: dict[str, Any] = {"size": 4, "alpha": 0.5, "beta": 0.6, "bias": 1.5}
+_PARAMETERS: dict[str, Any] = {"size": 4, "alpha": 0.5, "beta": 0.625, "bias": 1.5}
 
 
 @pytest.mark.parametrize("shape", [(2, 7), (2, 7, 5), (1, 9, 3, 2, 4)])
