@@ -31,6 +31,9 @@ _MANTISSA_BITS = 23
 _SMALLEST_NORMAL = 2.0**-126
 _EXP_LOWEST, _EXP_HIGHEST = -104.0, 89.0  # beyond, exp is 0 or infinite
 
+_SIGMOID_SCALE = 64  # exponent of what the fraction is scaled with
+_SIGMOID_END = 30.0  # beyond, it is one
+
 _EXP = (1.0, 1.0, 0.49999993, 0.1666652, 0.04166839, 0.008368745, 0.0013814539)
 # Of (log(1 + m) - m + m²/2) / m³.
 _LOG = (
@@ -70,15 +73,24 @@ def symbol(name: str, lanes: int) -> str:
 
 def _exp(code: _Code, x: _Value) -> _Value:
     bounded = code.clamp(x, _EXP_LOWEST, _EXP_HIGHEST)
-    shifted = code.muladd(bounded, code.real(_LOG2_E), code.real(_ROUND))
-    n = shifted - code.real(_ROUND)
-    rest = code.muladd(n, code.real(-_LN2_HIGH), bounded)
-    rest = code.muladd(n, code.real(-_LN2_LOW), rest)
-    exponent = code.bits(shifted) - code.whole(_float_bits(_ROUND))
     # In two steps: the result may be subnormal, or beyond the largest power of two.
-    half = code.arithmetic_shift(exponent, 1)
-    power = code.polynomial(_EXP, rest) * code.power_of_two(half)
-    return power * code.power_of_two(exponent - half)
+    power, exponent = _scaled_exp(code, bounded, 1, 2 * _EXPONENT_BIAS)
+    half = code.shift_right(exponent, 1)
+    return power * code.power_of_two(half) * code.power_of_two(exponent - half)
+
+
+def _scaled_exp(code: _Code, x: _Value, sign: int, offset: int) -> tuple[_Value, _Value]:
+    """e^(sign·x) / 2^n, between √½ and √2, and an integer that ends with the bits of n + offset.
+
+    `power_of_two` takes it as it is: the bits before those have no place in an exponent.
+    """
+    rounding = code.real(_ROUND + offset)
+    shifted = code.muladd(x, code.real(sign * _LOG2_E), rounding)
+    n = shifted - rounding
+    rest = code.muladd(n, code.real(-sign * _LN2_HIGH), x)
+    rest = code.muladd(n, code.real(-sign * _LN2_LOW), rest)
+    coefficients = [c * sign**degree for degree, c in enumerate(_EXP)]
+    return code.polynomial(coefficients, rest), code.bits(shifted)
 
 
 def _log(code: _Code, x: _Value) -> _Value:
@@ -120,11 +132,12 @@ def _erf(code: _Code, x: _Value) -> _Value:
 
 
 def _sigmoid(code: _Code, x: _Value) -> _Value:
-    """1 / (1 + e^-x), as e^x / (1 + e^x) where e^-x might overflow."""
-    zero, one = code.real(0.0), code.real(1.0)
-    negative = code.less(x, zero)
-    power = _exp(code, code.select(negative, x, zero - x))
-    return code.select(negative, power, one) / (one + power)
+    """1 / (1 + e^-x), where all of the fraction is scaled, so that e^-x does not overflow."""
+    bounded = code.clamp(x, _EXP_LOWEST, _SIGMOID_END)
+    offset = _EXPONENT_BIAS - _SIGMOID_SCALE
+    power, exponent = _scaled_exp(code, bounded, -1, offset)
+    scale = code.real(2.0**-_SIGMOID_SCALE)
+    return scale / code.muladd(power, code.power_of_two(exponent), scale)
 
 
 def _rsqrt(code: _Code, x: _Value) -> _Value:
@@ -231,13 +244,16 @@ class _Code:
     def arithmetic_shift(self, x: _Value, count: int) -> _Value:
         return self.add(f"ashr {self.int_type} {x.name}, {self.whole(count).name}", integer=True)
 
+    def shift_right(self, x: _Value, count: int) -> _Value:
+        """With zeros coming in."""
+        return self.add(f"lshr {self.int_type} {x.name}, {self.whole(count).name}", integer=True)
+
     def shift_left(self, x: _Value, count: int) -> _Value:
         return self.add(f"shl {self.int_type} {x.name}, {self.whole(count).name}", integer=True)
 
-    def power_of_two(self, exponent: _Value) -> _Value:
-        return self.from_bits(
-            self.shift_left(exponent + self.whole(_EXPONENT_BIAS), _MANTISSA_BITS)
-        )
+    def power_of_two(self, biased: _Value) -> _Value:
+        """Of an exponent that the bias of exponents is added to; only its low bits count."""
+        return self.from_bits(self.shift_left(biased, _MANTISSA_BITS))
 
     def clamp(self, x: _Value, low: float, high: float) -> _Value:
         """Comparisons with NaN are false, so NaN comes through."""
