@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cases import CHANNELS, Cases, fitting, kernel_class
+from kernels.cases import CHANNELS, SIZES, Cases, fitting, kernel_class
 
 
 @kernel_class
@@ -204,6 +204,24 @@ def concat_and_split(cases: Cases) -> None:
     order = [parts[i] for i in cases.random.permutation(3)]
     joined = cases.add("Concat", " ".join([*order, parts[0]]), keep=False, axis=axis)
     cases.add("Sigmoid", joined)
+
+
+@kernel_class
+def joined_transposes(cases: Cases) -> None:
+    """The heads of a detector: results of several sizes, transposed, flattened and joined."""
+    batch, kept = cases.pick((1, 2)), cases.pick(CHANNELS)
+    axis = cases.pick((1, 2))
+    pieces = []
+    for _ in range(cases.pick((2, 3))):
+        rows, columns = cases.pick(SIZES), cases.pick((1, 4, 7))
+        x = cases.input(batch, rows, columns, kept)
+        turned = cases.add("Transpose", x, keep=False, perm=[0, 3, 1, 2])
+        flat = cases.add("Reshape", f"{turned} {cases.integers(0, 0, -1)}", keep=False)
+        if axis == 1:
+            flat = cases.add("Transpose", flat, keep=False, perm=[0, 2, 1])
+        pieces.append(flat)
+    joined = cases.add("Concat", " ".join(pieces), keep=False, axis=axis)
+    cases.add(cases.choose("Relu", "Identity"), joined)
 
 
 @kernel_class

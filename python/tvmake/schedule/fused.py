@@ -52,6 +52,15 @@ class Fused:
         return _replace(self._value, known, self._result, result)
 
 
+def replace_variables(expression: Any, known: Mapping[Any, Any]) -> Any:
+    """An expression with others in the place of variables.
+
+    Raises:
+        ValueError: for a kind of expression that kernels rarely have.
+    """
+    return _replace(expression, {_identity(v): e for v, e in known.items()}, None, None)
+
+
 def take_apart(function: tirx.PrimFunc, operator: str, before: Sequence[str]) -> Fused | None:
     """The parts of a prim func, or None if it is not of the form.
 
@@ -163,13 +172,17 @@ def _variables(expression: Any) -> list[Any]:
 def _replace(expression: Any, known: Mapping[Any, Any], buffer: Any, value: Any) -> Any:
     if isinstance(expression, tvm.ir.Var):
         return known.get(_identity(expression), expression)
-    if isinstance(expression, TensorLoad) and expression.source.same_as(buffer):
+    if buffer is not None and _is_load_of(expression, buffer):
         return value
     operands = _operands(expression)
     if not operands:
         return expression
     new = [_replace(operand, known, buffer, value) for operand in operands]
     return _rebuilder(expression)(new)
+
+
+def _is_load_of(expression: Any, buffer: Any) -> bool:
+    return isinstance(expression, TensorLoad) and bool(expression.source.same_as(buffer))
 
 
 def _rebuilder(expression: Any) -> Callable[[list[Any]], Any]:
