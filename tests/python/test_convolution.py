@@ -116,7 +116,10 @@ def test_groups_of_any_size(
 @pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])
 @pytest.mark.parametrize(
     ("inputs", "outputs", "kernel", "strides"),
-    [(480, 24, 3, (2, 2)), (64, 48, 1, (2, 2)), (3, 16, 1, (3, 1)), (20, 8, 1, (1, 2))],
+    [
+        *((480, 24, 3, (2, 2)), (64, 48, 1, (2, 2)), (3, 16, 1, (3, 1)), (20, 8, 1, (1, 2))),
+        *((3, 24, 7, (2, 2)), (3, 16, 11, (4, 4)), (6, 16, 5, (1, 1)), (1, 8, 3, (1, 1))),
+    ],
 )
 def test_strides_and_sums_in_pieces(
     inputs: int, outputs: int, kernel: int, strides: tuple[int, int], cpu: str, tmp_path: Path

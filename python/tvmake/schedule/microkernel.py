@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tvmake.schedule import loops
+from tvmake.schedule.primitives import divisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,25 +147,55 @@ def _reduce(
     step: Callable[..., tirx.Stmt],
     fetch: Callable[[Any], tirx.Stmt] | None,
 ) -> tirx.Stmt:
-    """The loops of the sum: those of few steps are unrolled."""
+    """The loops of the sum."""
     blocks, kernel_h, kernel_w, inner = extents
-    channel = loops.unrolled if inner <= _UNROLLED_CHANNELS else loops.loop
-    few = _UNROLLED_STEPS if inner <= _UNROLLED_CHANNELS else 0
-    row = loops.unrolled if kernel_w * inner <= few else loops.loop
-    kernel = loops.unrolled if kernel_h * kernel_w * inner <= few else loops.loop
+    if inner <= _UNROLLED_CHANNELS:
+        return _reduce_few(extents, step, fetch)
 
-    def columns(io: Any, kh: Any) -> tirx.Stmt:
-        return row(
-            kernel_w,
-            lambda kw: channel(inner, lambda ii: step(io, kh, kw, ii), name="ii"),
-            name="kw",
-        )
+    def place(io: Any, kh: Any, kw: Any) -> tirx.Stmt:
+        return loops.loop(inner, lambda ii: step(io, kh, kw, ii), name="ii")
+
+    def row(io: Any, kh: Any) -> tirx.Stmt:
+        return loops.loop(kernel_w, lambda kw: place(io, kh, kw), name="kw")
 
     def block(io: Any) -> tirx.Stmt:
-        rows = kernel(kernel_h, lambda kh: columns(io, kh), name="kh")
+        rows = loops.loop(kernel_h, lambda kh: row(io, kh), name="kh")
         return loops.sequence([fetch(io), rows]) if fetch else rows
 
     return loops.loop(blocks, block, name="io")
+
+
+def _reduce_few(
+    extents: tuple[Any, int, int, int],
+    step: Callable[..., tirx.Stmt],
+    fetch: Callable[[Any], tirx.Stmt] | None,
+) -> tirx.Stmt:
+    """The loops of the sum over blocks of few channels, as a picture's, which are blocks of one.
+
+    Few steps are unrolled: those of different channels and rows, which read different elements.
+    Those of neighbouring columns read the same ones. Were they unrolled, LLVM would keep in
+    registers what is soon read again, and spill the sums. So columns are a loop around the rows.
+    """
+    blocks, kernel_h, kernel_w, inner = extents
+    together = divisor(blocks, _UNROLLED_CHANNELS // inner) if isinstance(blocks, int) else 1
+    rows = loops.unrolled if kernel_h * together * inner <= _UNROLLED_STEPS else loops.loop
+
+    def place(first: Any, kh: Any, kw: Any) -> tirx.Stmt:
+        def channels(io: Any) -> tirx.Stmt:
+            return loops.unrolled(inner, lambda ii: step(first + io, kh, kw, ii), name="ii")
+
+        return loops.unrolled(together, channels, name="io")
+
+    def column(first: Any, kw: Any) -> tirx.Stmt:
+        return rows(kernel_h, lambda kh: place(first, kh, kw), name="kh")
+
+    def part(index: Any) -> tirx.Stmt:
+        first = index * together
+        columns = loops.loop(kernel_w, lambda kw: column(first, kw), name="kw")
+        ahead = [loops.loop(together, lambda io: fetch(first + io), name="io")] if fetch else []
+        return loops.sequence([*ahead, columns])
+
+    return loops.loop(blocks // together, part, name="part")
 
 
 def _each(tile: Tile, lanes: int, body: Callable[..., tirx.Stmt]) -> tirx.Stmt:
