@@ -13,6 +13,7 @@ from tvmake.schedule.primitives import PARALLEL_WORK
 from tvmake.schedule.tiles import (
     Part,
     Tile,
+    Work,
     choose_groups,
     choose_pieces,
     choose_tile,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 CONVOLUTION = "convolution_blocked"
 PADDED = "padded"
 ANNOTATION = "tvmake.convolution"
-_TASKS = 8  # to keep a few cores evenly busy
 
 
 @dataclass(frozen=True)
@@ -191,19 +191,20 @@ class _Nest:
         """Into how many tasks to cut positions, and channels."""
         shapes = self.shapes
         o, i, kh, kw, inner, lanes = shapes.weight
-        passes, most = extents(self.depth_parts), extents(self._grouped())
-        n, *image_extents = shapes.padded
-        image = 4 * math.prod(image_extents) // shapes.groups
-        weights = 4 * o * i * kh * kw * inner * lanes // shapes.groups
-        groups = choose_groups(image, weights, passes, most, cpu)
-        tasks = shapes.batch * shapes.groups * groups
-        channels = 1 if tasks >= _TASKS else min(passes, -(-_TASKS // tasks))
-        steps = shapes.groups * passes * self.rows * self.columns
-        if n * steps * i * kh * kw * inner * lanes < PARALLEL_WORK:
+        image = math.prod(shapes.padded[1:])
+        positions, passes = extents(self._grouped()), extents(self.depth_parts)
+        products = self.rows * self.columns * self.group_blocks * i * kh * kw * inner
+        if shapes.batch * shapes.groups * products * lanes < PARALLEL_WORK:
             return 1, 1
-        if groups == 1:
-            channels = passes
-        return groups, channels
+        work = Work(
+            image_bytes=4 * image // shapes.groups,
+            weight_bytes=4 * o * i * kh * kw * inner * lanes // shapes.groups,
+            positions=positions,
+            passes=passes,
+            others=shapes.batch * shapes.groups,
+            cycles=products / 2,
+        )
+        return choose_groups(work, cpu)
 
     def _grouped(self) -> Sequence[Part]:
         """The parts of the axis of positions that groups divide."""

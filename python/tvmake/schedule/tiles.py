@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ _MOST_VECTORS = 4
 _MOST_GROUPS = 64
 _MOST_KEPT = 16 << 10  # bytes of sums between pieces, which are on the stack
 _MEMORY = 2  # times what reading from the third cache takes
+_CACHE_BANDWIDTH = 16  # bytes of the third cache in a cycle
+_TASK_CYCLES = 500  # what it costs to begin a task
+_CORES = (2, 3, 4)  # numbers of cores for which work should come out even
 _LATENCY = 8  # independent multiply-adds that keep the units busy: 2 units, 4 cycles
 
 
@@ -87,30 +91,58 @@ def _cycles(rows: int, columns: int, vectors: int, tile: Tile) -> float:
     return total
 
 
-def choose_groups(
-    image_bytes: int, weight_bytes: int, passes: int, most: int, cpu: CpuModel
-) -> int:
-    """Into how many groups of positions to cut an image.
+@dataclass(frozen=True)
+class Work:
+    """What a kernel has to do, to be divided among tasks.
 
-    Within a group all channels are computed, so its part of the image should stay in the cache,
-    while the weights are read once for each group. Few groups read the weights less often, many the
-    image, which has been written just before and so is nearer.
-
-    Args:
+    Attributes:
         image_bytes: size of the input.
         weight_bytes: size of the weights.
-        passes: how often a group reads its input: once for each tile of channels.
-        most: how many groups can be made.
-        cpu: the machine.
+        positions: into how many parts its positions can be cut.
+        passes: into how many parts its channels can be cut; each reads its input anew.
+        others: how many times all that is to be done: batch by groups of channels.
+        cycles: of the multiply-adds of one of these.
+    """
+
+    image_bytes: int
+    weight_bytes: int
+    positions: int
+    passes: int
+    others: int
+    cycles: float
+
+
+def choose_groups(work: Work, cpu: CpuModel) -> tuple[int, int]:
+    """Into how many groups to cut the positions, and the channels; each two are a task.
+
+    A task computes all its channels for a group of positions, so the group's part of the image
+    should stay in the cache, while the weights are read once for each group. Few groups read the
+    weights less often, many the image, which has been written just before and so is nearer. And a
+    few cores should come out even.
     """
     room = cpu.l2_bytes // 2
 
     def traffic(groups: int) -> int:
-        weights = _MEMORY * weight_bytes * (groups if weight_bytes > room else 1)
-        image = image_bytes * (passes if image_bytes > room * groups else 1)
+        weights = _MEMORY * work.weight_bytes * (groups if work.weight_bytes > room else 1)
+        image = work.image_bytes * (work.passes if work.image_bytes > room * groups else 1)
         return weights + image
 
-    return min(range(1, min(most, _MOST_GROUPS) + 1), key=lambda groups: (traffic(groups), groups))
+    def cost(choice: tuple[int, int]) -> float:
+        tasks = _TASK_CYCLES * math.prod(choice)
+        return tasks + traffic(choice[0]) / _CACHE_BANDWIDTH + work.cycles * _idle(work, *choice)
+
+    channels = {-(-work.passes // most) for most in range(1, work.passes + 1)}
+    groups = range(1, min(work.positions, _MOST_GROUPS) + 1)
+    return min(((g, c) for g in groups for c in sorted(channels)), key=cost)
+
+
+def _idle(work: Work, groups: int, channels: int) -> float:
+    """How much longer the last core is busy than with equal shares; the mean for a few cores."""
+    tasks = work.others * groups * channels
+    largest = -(-work.positions // groups) * -(-work.passes // channels)
+    total = work.others * work.positions * work.passes
+    rounds = [-(-tasks // cores) * largest * cores / total for cores in _CORES]
+    return sum(max(0.0, busy - 1) for busy in rounds) / len(rounds)
 
 
 def choose_pieces(weight_bytes: int, sum_bytes: int, cpu: CpuModel) -> int:
