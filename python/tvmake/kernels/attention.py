@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm import tirx
 
-from tvmake.kernels.builder import Builder, Expr, Register, load, splat
+from tvmake.kernels.builder import Builder, Expr, Register, fold, load, splat
 from tvmake.kernels.dense import row_tiles
 from tvmake.schedule.primitives import PARALLEL_WORK
 
@@ -83,6 +83,11 @@ class _Writer:
         self.scores = self.build.scratch(
             "scores", (tasks, self.tile_rows, self.blocks * self.block)
         )
+        self.value_blocks = -(-spec.value_width // self.block)
+        self.packed_values = None
+        if spec.queries > self.tile_rows:  # else each is read once
+            shape = (tasks, self.value_blocks, spec.keys, self.block)
+            self.packed_values = self.build.scratch("packed_values", shape)
 
     def function(self) -> tirx.PrimFunc:
         spec = self.spec
@@ -93,6 +98,8 @@ class _Writer:
             self.task = task
             self.batch, self.head = tirx.indexdiv(task, spec.heads), tirx.indexmod(task, spec.heads)
             self.pack_keys()
+            if self.packed_values is not None:
+                self.pack_values()
             done = 0
             for tiles, rows in row_tiles(spec.queries, self.tile_rows):
                 with self.build.loop(tiles, "tile") as tile:
@@ -118,35 +125,56 @@ class _Writer:
 
     def pack_key(self, block: Expr, lane: int, key: Expr | None) -> None:
         with self.build.loop(self.spec.width, "d") as d:
-            value = (
-                tirx.const(0.0, "float32")
-                if key is None
-                else load(self.k, self.at(self.spec.k, key, d))
-            )
+            value = tirx.const(0.0, "float32")
+            if key is not None:
+                scale = tirx.const(self.spec.scale, "float32")
+                value = load(self.k, self.at(self.spec.k, key, d)) * scale
             self.build.store(self.packed, value, self.task, block, d, lane)
 
+    def pack_values(self) -> None:
+        """The head's values with the columns of a tile side by side.
+
+        Where they lie, rows may be as far apart as makes them displace each other in the cache.
+        """
+        with self.build.loop(self.spec.keys, "key") as key:
+            for column in range(0, self.value_blocks * self.block, self.lanes):
+                place = self.task, column // self.block, key, column % self.block
+                self.build.store(self.packed_values, self.value(key, column), *place)
+
+    def value(self, key: Expr, column: int) -> Expr:
+        """A vector of values where they lie; columns that there are not hold zero."""
+        valid = min(self.lanes, self.spec.value_width - column)
+        if valid <= 0:
+            return splat(0.0, self.lanes)
+        return self.partial(self.v, self.at(self.spec.v, key, column), valid)
+
     def tile(self, row: Expr, rows: int) -> None:
+        """Scores of some queries, their softmax, and its product with the values."""
+        best = [self.build.register(self.lanes, name="best") for _ in range(rows)]
+        for vector in best:
+            vector.set(splat(-math.inf, self.lanes))
         full, rest = divmod(self.spec.keys, self.block)
         if full:
             with self.build.loop(full, "block") as block:
-                self.score(row, rows, block, self.block)
+                self.score(row, best, block, self.block)
         if rest:
-            self.score(row, rows, full, rest)
-        factors = [self.normalize(r) for r in range(rows)]
-        vectors = -(-self.spec.value_width // self.lanes)
-        full, rest = divmod(vectors, _VECTORS)
-        exact = self.spec.value_width % self.lanes == 0
-        if rest == 0 and exact:
-            with self.build.loop(full, "columns") as columns:
-                self.apply(row, factors, columns * self.block, self.block)
+            self.score(row, best, full, rest)
+        factors = [self.normalize(r, vector) for r, vector in enumerate(best)]
+        full, rest = divmod(self.spec.value_width, self.block)
+        if self.packed_values is None:
+            for column in range(0, self.spec.value_width, self.block):
+                self.apply(row, factors, column // self.block, self.spec.value_width - column)
             return
-        for start in range(0, self.spec.value_width, self.block):
-            self.apply(row, factors, start, min(self.block, self.spec.value_width - start))
+        if full:
+            with self.build.loop(full, "columns") as columns:
+                self.apply(row, factors, columns, self.block)
+        if rest:
+            self.apply(row, factors, full, rest)
 
-    def score(self, row: Expr, rows: int, block: Expr, valid: int) -> None:
+    def score(self, row: Expr, best: list[Register], block: Expr, valid: int) -> None:
         """Scores of a tile of queries with a block of keys, of which some are valid."""
         build, lanes, spec = self.build, self.lanes, self.spec
-        sums = [[build.register(lanes) for _ in range(_VECTORS)] for _ in range(rows)]
+        sums = [[build.register(lanes) for _ in range(_VECTORS)] for _ in best]
         for vector in (vector for line in sums for vector in line):
             vector.set(splat(0.0, lanes))
         with build.loop(spec.width, "d") as d:
@@ -154,51 +182,44 @@ class _Writer:
                 build.bind(load(self.packed, self.task, block, d, v * lanes, lanes=lanes))
                 for v in range(_VECTORS)
             ]
-            for r in range(rows):
+            for r, line in enumerate(sums):
                 query = build.bind(splat(load(self.q, self.at(spec.q, row + r, d)), lanes))
                 for v in range(_VECTORS):
-                    sums[r][v].set(sums[r][v].get() + query * keys[v])
-        for r in range(rows):
-            for v in range(_VECTORS):
-                self.finish_score(
-                    sums[r][v], row + r, r, block * self.block + v * lanes, valid - v * lanes
-                )
+                    line[v].set(line[v].get() + query * keys[v])
+        for r, line in enumerate(sums):
+            for v, vector in enumerate(line):
+                key = block * self.block + v * lanes
+                self.finish_score(vector, row + r, key, valid - v * lanes)
+                best[r].set(tirx.Max(best[r].get(), vector.get()))
+                build.store(self.scores, vector.get(), self.task, r, key)
 
-    def finish_score(self, sums: Register, row: Expr, r: int, key: Expr, valid: int) -> None:
-        """Scale, mask, store; what is no key gets the weight zero."""
+    def finish_score(self, sums: Register, row: Expr, key: Expr, valid: int) -> None:
+        """Mask; what is no key gets the weight zero."""
         lanes = self.lanes
-        if self.spec.scale != 1.0:
-            sums.set(sums.get() * splat(self.spec.scale, lanes))
         if self.spec.mask is not None and valid > 0:
             place = self.at(self.spec.mask, row, key)
             sums.set(sums.get() + self.partial(self.mask, place, min(valid, lanes)))
         for lane in range(max(valid, 0), lanes):
             sums.set_lane(lane, tirx.const(-math.inf, "float32"))
-        self.build.store(self.scores, sums.get(), self.task, r, key)
 
-    def normalize(self, r: int) -> Any:
+    def normalize(self, r: int, best: Register) -> Register:
         """Make exponentials of a row's scores; what to multiply them with comes back."""
         build, lanes = self.build, self.lanes
-        best, total = build.register(lanes), build.register(lanes)
-        best.set(splat(-math.inf, lanes))
+        total = build.register(lanes)
         total.set(splat(0.0, lanes))
-        vectors = self.blocks * _VECTORS
-        with build.loop(vectors, "j") as j:
-            score = load(self.scores, self.task, r, j * lanes, lanes=lanes)
-            best.set(tirx.Max(best.get(), score))
         top = build.register(1)
-        top.set(_fold(best, tirx.Max))
+        top.set(fold(best, tirx.Max))
         if self.spec.zero_empty:
             empty = top.get() == tirx.const(-math.inf, "float32")
             top.set(tirx.Select(empty, tirx.const(0.0, "float32"), top.get()))
-        with build.loop(vectors, "j") as j:
+        with build.loop(self.blocks * _VECTORS, "j") as j:
             score = build.register(lanes)
             score.set(load(self.scores, self.task, r, j * lanes, lanes=lanes))
             score.set(tirx.exp(score.get() - splat(top.get(), lanes)))
             total.set(total.get() + score.get())
             build.store(self.scores, score.get(), self.task, r, j * lanes)
         factor = build.register(1)
-        factor.set(_fold(total, lambda a, b: a + b))
+        factor.set(fold(total, lambda a, b: a + b))
         one = tirx.const(1.0, "float32")
         if self.spec.zero_empty:
             zero = tirx.const(0.0, "float32")
@@ -207,32 +228,36 @@ class _Writer:
             factor.set(one / factor.get())
         return factor
 
-    def apply(self, row: Expr, factors: list[Register], column: Expr, valid: int) -> None:
+    def apply(self, row: Expr, factors: list[Register], block: Expr, columns: int) -> None:
         """A tile of the result: the weights of a tile of queries times some columns of values."""
         build, lanes, spec = self.build, self.lanes, self.spec
-        widths = [min(lanes, valid - start) for start in range(0, valid, lanes)]
+        widths = [min(lanes, columns - v * lanes) for v in range(_VECTORS) if columns > v * lanes]
         sums = [[build.register(lanes) for _ in widths] for _ in factors]
         for vector in (vector for line in sums for vector in line):
             vector.set(splat(0.0, lanes))
         with build.loop(spec.keys, "key") as key:
-            values = [
-                build.bind(self.partial(self.v, self.at(spec.v, key, column + v * lanes), width))
-                for v, width in enumerate(widths)
-            ]
-            for r in range(len(factors)):
+            values = [build.bind(self.operand(key, block, v)) for v in range(len(widths))]
+            for r, line in enumerate(sums):
                 weight = build.bind(splat(load(self.scores, self.task, r, key), lanes))
                 for v, value in enumerate(values):
-                    sums[r][v].set(sums[r][v].get() + weight * value)
+                    line[v].set(line[v].get() + weight * value)
         for r, factor in enumerate(factors):
             for v, width in enumerate(widths):
                 total = sums[r][v]
                 total.set(total.get() * splat(factor.get(), lanes))
-                place = self.at(spec.result, row + r, column + v * lanes)
+                place = self.at(spec.result, row + r, block * self.block + v * lanes)
                 if width == lanes:
                     build.store(self.result, total.get(), place)
                 else:
                     for lane in range(width):
                         build.store(self.result, total.lane(lane), place + lane)
+
+    def operand(self, key: Expr, block: Expr, vector: int) -> Expr:
+        """A vector of values that a tile of the result is made of."""
+        place = vector * self.lanes
+        if self.packed_values is None:
+            return self.value(key, int(block) * self.block + place)
+        return load(self.packed_values, self.task, block, key, place, lanes=self.lanes)
 
     def partial(self, buffer: Any, place: Expr, valid: int) -> Expr:
         """A vector of which only some lanes may be read."""
@@ -243,13 +268,3 @@ class _Writer:
         for lane in range(valid):
             vector.set_lane(lane, load(buffer, place + lane))
         return vector.get()
-
-
-def _fold(vector: Register, operation: Any) -> Expr:
-    """All lanes of a vector combined, in pairs."""
-    parts = [vector.lane(lane) for lane in range(vector.lanes)]
-    while len(parts) > 1:
-        pairs = zip(parts[::2], parts[1::2], strict=False)
-        rest = parts[-1:] if len(parts) % 2 else []
-        parts = [operation(a, b) for a, b in pairs] + rest
-    return parts[0]

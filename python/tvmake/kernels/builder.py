@@ -6,7 +6,7 @@ LLVM keeps it in a register.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,9 +42,13 @@ class Builder:
 
     def register(self, lanes: int, dtype: str = "float32", name: str = "r") -> Register:
         """One vector, or with one lane a scalar, that lives in the scope at hand."""
-        buffer = tirx.decl_buffer((lanes,), dtype, name, layout=None)
+        return Register(self, self.stack(name, (lanes,), dtype), lanes)
+
+    def stack(self, name: str, shape: Sequence[int], dtype: str = "float32") -> Any:
+        """A little memory of the scope at hand, each thread's own."""
+        buffer = tirx.decl_buffer(tuple(shape), dtype, name, layout=None)
         self.emit(tirx.AllocBuffer(buffer))
-        return Register(self, buffer, lanes)
+        return buffer
 
     def bind(self, value: Expr, name: str = "v") -> Any:
         """A name for a value that is used more than once."""
@@ -131,6 +135,16 @@ def splat(value: Expr, lanes: int, dtype: str = "float32") -> Any:
     """A value in every lane."""
     scalar = tirx.const(value, dtype) if isinstance(value, int | float) else value
     return tirx.Broadcast(scalar, lanes) if lanes > 1 else scalar
+
+
+def fold(vector: Register, operation: Callable[[Expr, Expr], Expr]) -> Expr:
+    """All lanes of a vector combined, in pairs."""
+    parts = [vector.lane(lane) for lane in range(vector.lanes)]
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=False)
+        rest = parts[-1:] if len(parts) % 2 else []
+        parts = [operation(a, b) for a, b in pairs] + rest
+    return parts[0]
 
 
 def _vector(index: Sequence[Expr], lanes: int) -> tuple[Expr, ...]:
