@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,8 +21,19 @@ if TYPE_CHECKING:
     ("rows", "depth", "columns"),
     [(1, 30, 7), (4, 64, 40), (13, 5, 16), (14, 8, 17), (130, 3072, 35), (700, 1024, 24)],
 )
+@pytest.mark.parametrize(
+    ("activation", "function"),
+    [("Relu", lambda x: np.maximum(x, 0)), ("Sigmoid", lambda x: 1 / (1 + np.exp(-x)))],
+    ids=["relu", "sigmoid"],
+)
 def test_product_with_its_epilogue(
-    rows: int, depth: int, columns: int, cpu: str, tmp_path: Path
+    rows: int,
+    depth: int,
+    columns: int,
+    activation: str,
+    function: Any,
+    cpu: str,
+    tmp_path: Path,
 ) -> None:
     random = np.random.default_rng(rows)
     data, residual = (
@@ -33,7 +44,7 @@ def test_product_with_its_epilogue(
     nodes = [
         node("MatMul", "x w", "p"),
         node("Add", "p b", "s"),
-        node("Relu", "s", "a"),
+        node(activation, "s", "a"),
         node("Add", "a r", "y"),
     ]
     shapes = {"x": data.shape, "r": residual.shape}
@@ -41,5 +52,5 @@ def test_product_with_its_epilogue(
     model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", cpu)))
     got = run(model, {"x": data, "r": residual})["y"]
     product = data.astype("float64") @ weight + bias
-    expected = np.maximum(product, 0) + residual
+    expected = function(product) + residual
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(product).max())

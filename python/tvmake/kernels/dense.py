@@ -32,6 +32,7 @@ _LATENCY = 8  # independent sums that keep the multipliers busy
 _MOST_VECTORS = 8  # in a row of a tile
 _MOST_ROWS = 160  # of a block whose operand stays in the cache
 _STEPS = 8  # of a sum, for which weights are fetched at once
+_ACTIVATED = 2  # vectors that go through an activation side by side
 _CACHED = 1 << 18  # elements of an operand that stay in the cache as a whole
 
 
@@ -105,6 +106,7 @@ class _Writer:
         self.result = self.build.parameter("result", shape)
         self.pieces = _pieces(spec.rows // _row_blocks(spec.rows, spec.depth), spec.depth, cpu)
         self.depth = spec.depth // self.pieces
+        self.loops = bool(spec.activation) and spec.activation not in _SHORT
         self.piece: Expr = 0
         if self.pieces > 1:
             self.kept = self.build.scratch("sums", (blocks, spec.rows, self.width))
@@ -188,8 +190,35 @@ class _Writer:
 
     def finish_all(self, sums: Sums, block: Expr, row: Expr, columns: int) -> None:
         """The epilogue of a tile."""
+        if self.loops:
+            self.activate(sums, block)
         for r, v, value in _each(sums):
             self.finish(value, block, row + r, v, min(self.lanes, columns - v * self.lanes))
+
+    def activate(self, sums: Sums, block: Expr) -> None:
+        """Bias and activation, as a loop: written out for every vector, it would be long code.
+
+        Vectors that are side by side in it share its constants, and hide each other's latency.
+        """
+        build, lanes, vectors = self.build, self.lanes, len(sums[0])
+        together = math.gcd(vectors, _ACTIVATED) * lanes
+        width = vectors * lanes
+        tile = build.stack("tile", (len(sums) * width,))
+        for r, v, value in _each(sums):
+            build.store(tile, self.biased(value, block, v), r * width + v * lanes)
+        with build.loop(len(sums) * width // together, "part") as part:
+            values = build.bind(load(tile, part * together, lanes=together))
+            result = ACTIVATIONS[self.spec.activation](values, together)
+            build.store(tile, result, part * together)
+        for r, v, value in _each(sums):
+            value.set(load(tile, r * width + v * lanes, lanes=lanes))
+
+    def biased(self, sums: Register, block: Expr, vector: int) -> Expr:
+        """A vector of sums with its bias."""
+        if self.bias is None:
+            return sums.get()
+        column = block * self.width + vector * self.lanes
+        return sums.get() + load(self.bias, column, lanes=self.lanes)
 
     def step(self, sums: Sums, block: Expr, row: Expr, k: Expr) -> None:
         """One element of each row times one row of weights."""
@@ -207,10 +236,10 @@ class _Writer:
         """The epilogue of one vector of sums, of which `valid` lanes are of the result."""
         build, lanes = self.build, self.lanes
         column = block * self.width + vector * lanes
-        if self.bias is not None:
-            sums.set(sums.get() + load(self.bias, column, lanes=lanes))
-        if self.spec.activation:
-            sums.set(ACTIVATIONS[self.spec.activation](sums.get(), lanes))
+        if not self.loops:
+            sums.set(self.biased(sums, block, vector))
+            if self.spec.activation:
+                sums.set(ACTIVATIONS[self.spec.activation](sums.get(), lanes))
         if self.residual is not None:
             sums.set(sums.get() + self.partial(self.residual, row, column, valid))
         if valid == lanes:
@@ -278,6 +307,8 @@ def _sigmoid(x: Expr, _: int) -> Expr:
 def _tanh(x: Expr, _: int) -> Expr:
     return tirx.tanh(x)
 
+
+_SHORT = ("relax.nn.relu",)  # activations that are one instruction
 
 ACTIVATIONS: dict[str, Callable[[Expr, int], Expr]] = {
     "relax.nn.gelu": _gelu,
