@@ -15,6 +15,7 @@ from tvmake.optimize.dense import fuse_dense
 from tvmake.optimize.fold import fold_batch_norm
 from tvmake.optimize.fusion import limit_fusion
 from tvmake.optimize.layout import block_layouts
+from tvmake.optimize.normalization import fuse_normalizations
 from tvmake.optimize.provenance import Provenance, trace_groups
 from tvmake.optimize.shuffle import recognize_shuffles
 from tvmake.optimize.simplify import simplify_shapes
@@ -66,7 +67,7 @@ def optimize(
         module = recognize_activations(module)
         if not model.dynamic:  # these are written for extents that are numbers
             module = fuse_attention(module, cpu)
-        module = fuse_dense(module, cpu)
+        module = fuse_normalizations(fuse_dense(module, cpu), cpu)
         if not model.dynamic:
             module = recognize_shuffles(simplify_shapes(module))
         module = block_layouts(module, cpu, allow_winograd=goal == "SPEED")
