@@ -225,6 +225,27 @@ def joined_transposes(cases: Cases) -> None:
 
 
 @kernel_class
+def upsampled_channels(cases: Cases) -> None:
+    """The neck of a detector: between convolutions, a result is enlarged and joined by another."""
+    channels, others = cases.pick((8, 16, 24, 33)), cases.pick((8, 16))
+    size, scale = cases.pick((1, 5, 8)), cases.pick((2, 3))
+    weights = cases.weight(channels, 8, 1, 1), cases.weight(others, 8, 1, 1)
+    small = cases.add("Conv", f"{cases.input(1, 8, size, 4)} {weights[0]}", keep=False)
+    scales = cases.weight(values=np.array([1, 1, scale, 2], "float32"))
+    large = cases.add(
+        "Resize",
+        f"{small} _ {scales}",
+        keep=False,
+        mode=cases.choose("nearest", "linear", "cubic"),
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+    other = cases.add("Conv", f"{cases.input(1, 8, size * scale, 8)} {weights[1]}", keep=False)
+    joined = cases.add("Concat", f"{large} {other}", keep=False, axis=1)
+    cases.add("Conv", f"{joined} {cases.weight(8, channels + others, 1, 1)}")
+
+
+@kernel_class
 def resize(cases: Cases) -> None:
     channels, size = cases.pick(CHANNELS), cases.pick((1, 5, 8, 14))
     x = cases.input(1, channels, size, size)

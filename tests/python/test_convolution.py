@@ -168,6 +168,27 @@ def test_mobile_networks_stay_on_blocked_layout(tmp_path: Path) -> None:
     assert kinds == ["transpose", "conv2d", "depthwise", "mean", "conv2d", "mean"]
 
 
+def test_detectors_stay_on_blocked_layout_where_they_enlarge(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", "x w", "a"),
+        node("Conv", "z w", "b"),
+        node("Resize", "a _ scales", "c", mode="nearest", nearest_mode="floor"),
+        node("Concat", "c b", "d", axis=1),
+        node("Conv", "d v", "y"),
+    ]
+    random = np.random.default_rng(0)
+    weights: dict[str, Any] = {
+        name: random.standard_normal(shape).astype("float32")
+        for name, shape in {"w": (16, 8, 1, 1), "v": (8, 32, 1, 1)}.items()
+    }
+    scales = np.array([1, 1, 2, 2], "float32")
+    inputs = {"x": (1, 8, 9, 9), "z": (1, 8, 18, 18)}
+    path = save(tmp_path / "m.onnx", nodes, inputs, ["y"], {**weights, "scales": scales})
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", "x86-64-v3")))
+    kinds = ["transpose" for call in model.graph.calls if "transpose" in call.kernel]
+    assert len(kinds) == len(inputs) + 1  # inputs, and the result
+
+
 def test_what_a_convolution_scales_is_no_part_of_it(tmp_path: Path) -> None:
     """Squeeze-and-excite: the end of its convolution would be as large as the picture."""
     nodes = [

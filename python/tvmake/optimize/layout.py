@@ -15,7 +15,7 @@ import tvm
 from tvm import relax
 
 from tvmake import constants
-from tvmake.kernels import lrn
+from tvmake.kernels import lrn, resize
 from tvmake.optimize import blocked, winograd
 from tvmake.optimize.blocked import Window, extent
 from tvmake.optimize.channels import Channels
@@ -67,7 +67,7 @@ class _Rewriter:
             "relax.concat": self._concat,
             "relax.take": self._shuffle,
             "relax.mean": self._mean,
-            "relax.call_tir": self._normalization,
+            "relax.call_tir": self._annotated,
             **{f"relax.{name}": self._elementwise for name in _ELEMENTWISE},
         }
 
@@ -342,12 +342,35 @@ class _Rewriter:
             begin += shape[1]
         return parts
 
-    def _normalization(self, call: relax.Call, name: str) -> Value | None:
-        """Local response normalization."""
-        numbers = self.module[call.args[0]].attrs.get(lrn.ANNOTATION)
-        data = self._value(call.args[1].fields[0]) if numbers is not None else None
-        if data is None or not data.blocked:
+    def _annotated(self, call: relax.Call, name: str) -> Value | None:
+        """A kernel whose annotation tells what it computes."""
+        attributes = self.module[call.args[0]].attrs
+        for annotation, rule in (
+            (lrn.ANNOTATION, self._normalization),
+            (resize.ANNOTATION, self._resize),
+        ):
+            if (numbers := attributes.get(annotation)) is not None:
+                data = self._value(call.args[1].fields[0])
+                return rule(call, name, data, numbers) if data and data.blocked else None
+        return None
+
+    def _resize(
+        self, call: relax.Call, name: str, data: Value, numbers: Sequence[Any]
+    ) -> Value | None:
+        """Height and width are the same axes in blocks."""
+        how = resize.Resize.read(numbers)
+        tables = call.args[1].fields[1:]
+        indices = constant(tables[0])
+        if how.axis not in (2, 3) or indices is None:
             return None
+        operator = partial(resize.resized, how=how, indices=indices)
+        kernel = self._kernel(operator, "resize_blocked", data.blocked[data.widest], *tables)
+        return Value(_shape(call), None, {data.widest: self.builder.emit(kernel, name_hint=name)})
+
+    def _normalization(
+        self, _: relax.Call, name: str, data: Value, numbers: Sequence[Any]
+    ) -> Value | None:
+        """Local response normalization."""
         form = data.widest
         if form.places != tuple(range(data.channels)):
             form = Channels.dense(data.channels, self._block(data.channels))

@@ -9,7 +9,7 @@ from tvmake.schedule.primitives import (
     PARALLEL_WORK,
     divisor,
     element_bits,
-    fuse,
+    fuse_outer,
     is_copy,
     is_spatial,
 )
@@ -46,8 +46,8 @@ def map_elements(schedule: s_tir.Schedule, name: str, cpu: CpuModel) -> None:
         extents[-1], cpu.lanes(element_bits(schedule, block)) * _LONGEST_UNROLLED_VECTOR
     )
     outer, inner = schedule.split(loops[-1], [None, factor])
-    fused = fuse(schedule, [*loops[:-1], outer])
+    tasks, *_ = fuse_outer(schedule, [*loops[:-1], outer])
     if math.prod(extents) >= PARALLEL_WORK:
-        schedule.parallel(fused)
+        schedule.parallel(tasks)
     if factor > 1:
         schedule.vectorize(inner)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-from tvm import relax, te, tirx
+from tvm import relax
 
-from .operator import Converter, Operator, static_shape
+from tvmake.kernels.resize import ANNOTATION, Resize, Taps, resized
+
+from .operator import Converter, Operator
 
 _Array = np.ndarray[Any, Any]
 
@@ -36,19 +39,6 @@ class _Axis:
     @property
     def is_identity(self) -> bool:
         return self.size == self.source and self.scale == 1.0 and self.region == (0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class _Taps:
-    """For each element of the result, its neighbours: both tables are [size, neighbours].
-
-    Attributes:
-        is_outside: which elements of the result have the extrapolation value instead.
-    """
-
-    indices: _Array
-    weights: _Array
-    is_outside: _Array
 
 
 def _resize(operator: Operator) -> relax.Expr:
@@ -129,7 +119,7 @@ def _from_sizes(
     return [factor] * len(sizes), [int(factor * source + 0.5) for source in sources]
 
 
-def _taps(operator: Operator, axis: _Axis) -> _Taps:
+def _taps(operator: Operator, axis: _Axis) -> Taps:
     places = _places(operator, axis)
     mode = operator.text("mode", "nearest")
     shrink = min(axis.scale, 1.0) if operator.attributes.get("antialias", 0) else 1.0
@@ -149,7 +139,7 @@ def _taps(operator: Operator, axis: _Axis) -> _Taps:
     is_outside = np.zeros(axis.size, bool)
     if _uses_region(operator):
         is_outside = (places < 0) | (places > axis.source - 1)
-    return _Taps(np.clip(indices, 0, axis.source - 1), weights, is_outside)
+    return Taps(np.clip(indices, 0, axis.source - 1), weights, is_outside)
 
 
 def _places(operator: Operator, axis: _Axis) -> _Array:
@@ -208,58 +198,15 @@ def _cubic(x: _Array, a: float) -> _Array:
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
-def _along(operator: Operator, value: relax.Expr, axis: _Axis, taps: _Taps) -> relax.Expr:
+def _along(operator: Operator, value: relax.Expr, axis: _Axis, taps: Taps) -> relax.Expr:
     """Resize one axis."""
-    shape, dtype = static_shape(value), str(value.ty.dtype)
-    shape[axis.axis] = axis.size
-    number = dtype if dtype == "float64" else "float32"
+    dtype = str(value.ty.dtype)
     extrapolation = float(operator.attributes.get("extrapolation_value", 0.0))
-    has_outside = bool(taps.is_outside.any())
-    count = taps.indices.shape[1]
-
-    def compute(x: te.Tensor, where: te.Tensor, *rest: te.Tensor) -> te.Tensor:
-        def element(*index: Any) -> Any:
-            i = index[axis.axis]
-
-            def at(k: int) -> Any:
-                return x(
-                    *index[: axis.axis], _source(axis, taps, where, i, k), *index[axis.axis + 1 :]
-                )
-
-            if count == 1:
-                result = at(0)
-            else:
-                terms = [at(k).astype(number) * rest[0](i, k) for k in range(count)]
-                result = _rounded(sum(terms[1:], terms[0]), dtype)
-            if has_outside:
-                result = tirx.Select(rest[-1](i) != 0, tirx.const(extrapolation, dtype), result)
-            return result
-
-        return te.compute(shape, element, name="resize")
-
-    tables = [relax.const(taps.indices.astype("int32"))]
-    if count > 1:
-        tables.append(relax.const(taps.weights.astype(number), number))
-    if has_outside:
-        tables.append(relax.const(taps.is_outside.astype("int32")))
-    return operator.call_te(compute, value, *tables, name="resize")
-
-
-def _source(axis: _Axis, taps: _Taps, where: te.Tensor, i: Any, k: int) -> Any:
-    """The index of a neighbour: calculated where that is easy, else looked up."""
-    steps = np.arange(axis.size)
-    if np.array_equal(taps.indices[:, k], steps * axis.source // axis.size):
-        return tirx.floordiv(i * axis.source, axis.size)
-    return where(i, k)
-
-
-def _rounded(value: Any, dtype: str) -> Any:
-    """A number as an element of the type; integers saturate."""
-    if dtype[:5] == "float":
-        return value.astype(dtype)
-    low, high = tirx.min_value(dtype), tirx.max_value(dtype)
-    bounded = tirx.max(tirx.min(value, high.astype("float32")), low.astype("float32"))
-    return tirx.nearbyint(bounded).astype(dtype)
+    how = Resize(axis.axis, bool(taps.is_outside.any()), extrapolation)
+    tables = taps.tables(dtype if dtype == "float64" else "float32")
+    function = partial(resized, how=how, indices=taps.indices)
+    operands = value, *(relax.const(table) for table in tables)
+    return operator.call_te(function, *operands, name="resize", **{ANNOTATION: how.annotation})
 
 
 CONVERTERS: dict[str, Converter] = {"Resize": _resize, "Upsample": _upsample}
