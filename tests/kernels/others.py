@@ -26,7 +26,8 @@ def matrix_product(cases: Cases) -> None:
     elif kind == 3:  # a batch, then bias and activation
         x = cases.input(cases.pick((1, 3)), m, k)
         y = cases.add("MatMul", f"{x} {cases.weight(k, n)}", keep=False)
-        cases.add("Relu", cases.add("Add", f"{y} {cases.weight(n)}", keep=False))
+        biased = cases.add("Add", f"{y} {cases.weight(n)}", keep=False)
+        cases.add(cases.choose("Relu", "Sigmoid", "Tanh"), biased)
     else:  # batched, both operands computed; one may lack the batch
         left = cases.input(*([cases.pick((1, 3))] if cases.pick((0, 1)) else []), m, k)
         cases.add("MatMul", f"{left} {cases.input(3, k, n)}")
