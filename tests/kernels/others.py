@@ -121,6 +121,22 @@ def reduction(cases: Cases) -> None:
 
 
 @kernel_class
+def sorting(cases: Cases) -> None:
+    """The first of many, or of few; with elements that are equal, which keep their order."""
+    shape = [cases.pick((1, 3, 7)), cases.pick((1, 2, 7, 40, 101)), cases.pick((1, 3, 16))]
+    axis = cases.pick(range(3))
+    count = cases.pick((1, 2, 5, 24), at_most=shape[axis])
+    x = cases.input(*shape)
+    if cases.pick((0, 1)):
+        x = cases.add("Round", x, keep=False)
+    operands = f"{x} {cases.integers(count)}"
+    attributes = {"axis": axis, "largest": cases.pick((0, 1))}
+    values, index = cases.add("TopK", operands, keep=False, outputs=2, **attributes).split()
+    cases.add("Neg", values)
+    cases.add("Cast", index, to=1)
+
+
+@kernel_class
 def elementwise_chain(cases: Cases) -> None:
     shape = [cases.pick(CHANNELS) for _ in range(3)]
     x, y = cases.input(*shape), cases.input(shape[0], 1, shape[2])

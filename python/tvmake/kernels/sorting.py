@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import te, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T  # noqa: N812 - TVM's own name for it
 
+from tvmake.kernels.selection import Heap
+from tvmake.schedule.primitives import PARALLEL_WORK
+
+_SELECTED = 4  # of so many elements one, or fewer, are selected rather than sorted
+
 
 def top_k(data: te.Tensor, count: int, *, largest: bool, index_dtype: str) -> list[te.Tensor]:
-    """The first `count` elements of each row in sorted order.
+    """The first `count` elements of each row in sorted order; equal elements keep their order.
 
-    Merge sort of positions, from runs of one element upwards: equal elements keep their order.
+    A few are selected with a heap of the best so far; many are taken from the sorted row.
 
     Args:
         data: [rows, n].
@@ -23,18 +28,34 @@ def top_k(data: te.Tensor, count: int, *, largest: bool, index_dtype: str) -> li
         index_dtype: element type of the positions.
 
     Returns:
-        The elements, their positions, both [rows, count], and scratch memory.
+        The elements, their positions, both [rows, count], and maybe scratch memory.
     """
     rows, size = (int(dim) for dim in data.shape)
+    selects = 0 < count * _SELECTED <= size
     out = [
         tirx.decl_buffer((rows, count), data.dtype, "values", layout=None),
         tirx.decl_buffer((rows, count), index_dtype, "positions", layout=None),
-        tirx.decl_buffer((rows, 2, size), "int32", "order", layout=None),
     ]
+    if not selects:
+        out.append(tirx.decl_buffer((rows, 2, size), "int32", "order", layout=None))
+
+    def is_better(x: Any, y: Any) -> Any:
+        return x > y if largest else x < y
+
+    def write(ins: Sequence[Any], outs: Sequence[Any]) -> tirx.Stmt:
+        loop = T.parallel if rows * size >= PARALLEL_WORK else T.serial
+        with IRBuilder() as builder, loop(0, rows) as row:
+            if selects:
+                Heap(outs[0], outs[1], row, is_better).select(ins[0])
+            else:
+                _sort(row, ins[0], outs, is_better)
+        statement: tirx.Stmt = builder.get()
+        return statement
+
     result = te.extern(
         [buffer.shape for buffer in out],
         [data],
-        lambda ins, outs: _top_k(ins[0], outs[0], outs[1], outs[2], largest=largest),
+        write,
         dtype=[buffer.dtype for buffer in out],
         out_buffers=out,
         name="top_k",
@@ -48,7 +69,7 @@ def merge_sort(
     put: Callable[[int, Any, Any], None],
     before: Callable[[Any, Any], Any],
 ) -> int:
-    """Emits a stable sort of the positions below `size`.
+    """Emits a stable sort of the positions below `size`: merges runs, at first of one element.
 
     Args:
         size: how many.
@@ -89,23 +110,16 @@ def merge_sort(
     return passes % 2
 
 
-def _top_k(data: Any, values: Any, positions: Any, order: Any, *, largest: bool) -> tirx.Stmt:
-    rows, size = (int(dim) for dim in data.shape)
-    with IRBuilder() as builder, T.serial(0, rows) as row:
-
-        def before(second: Any, first: Any) -> Any:
-            x, y = data[row, second], data[row, first]
-            return x > y if largest else x < y
-
-        half = merge_sort(
-            size,
-            lambda half, i: order[row, half, i],
-            lambda half, i, value: T.buffer_store(order, value, [row, half, i]),
-            before,
-        )
-        with T.serial(0, int(values.shape[1])) as i:
-            place = order[row, half, i]
-            T.buffer_store(values, data[row, place], [row, i])
-            T.buffer_store(positions, tirx.Cast(str(positions.dtype), place), [row, i])
-    statement: tirx.Stmt = builder.get()
-    return statement
+def _sort(row: Any, data: Any, outs: Sequence[Any], is_better: Callable[[Any, Any], Any]) -> None:
+    """Emits the first elements of a row's sorted positions."""
+    values, positions, order = outs
+    half = merge_sort(
+        int(data.shape[1]),
+        lambda half, i: order[row, half, i],
+        lambda half, i, value: T.buffer_store(order, value, [row, half, i]),
+        lambda second, first: is_better(data[row, second], data[row, first]),
+    )
+    with T.serial(0, int(values.shape[1])) as i:
+        place = order[row, half, i]
+        T.buffer_store(values, data[row, place], [row, i])
+        T.buffer_store(positions, tirx.Cast(str(positions.dtype), place), [row, i])
