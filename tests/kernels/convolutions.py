@@ -203,6 +203,38 @@ def pooling(cases: Cases) -> None:
         cases.add(cases.choose("GlobalAveragePool", "GlobalMaxPool"), x)
 
 
+@kernel_class
+def volume_network(cases: Cases) -> None:
+    """What networks for video and scans are made of: blocks of channels all the way through."""
+    channels, outer = cases.pick((8, 16, 24)), cases.pick((8, 16, 40))
+    sizes = [cases.pick((2, 3, 5)) for _ in range(3)]
+
+    def convolution(
+        data: str, outer: int, inner: int, size: int, dilation: int = 1, **attributes: Any
+    ) -> str:
+        shape = (outer, inner // attributes.get("group", 1), size, size, size)
+        values = cases.random.standard_normal(shape) / math.sqrt(math.prod(shape[1:]))
+        weight = cases.weight(values=values.astype("float32"))  # that keeps errors from growing
+        operands = f"{data} {weight} {cases.weight(outer)}"
+        attributes["pads"] = [size // 2 * dilation] * 6
+        return cases.add("Conv", operands, keep=False, dilations=[dilation] * 3, **attributes)
+
+    x = convolution(cases.input(cases.pick((1, 2)), 3, *sizes), channels, 3, 3)
+    parameters = " ".join(cases.weight(channels) for _ in range(3))
+    variance = cases.weight(values=np.linspace(0.5, 2, channels, dtype="float32"))
+    x = cases.add("BatchNormalization", f"{x} {parameters} {variance}", keep=False)
+    x = cases.add("Relu", x, keep=False)
+    strides = [cases.pick((1, 2)) for _ in range(3)]
+    y = cases.add("Relu", convolution(x, channels, channels, 3), keep=False)
+    y = cases.add("Add", f"{x} {convolution(y, channels, channels, 3, group=channels)}")
+    y = convolution(y, outer, channels, 1, strides=strides)
+    z = convolution(x, 8, channels, 3, cases.pick((1, 2)), strides=strides)
+    kind = cases.choose("MaxPool", "AveragePool")
+    joined = cases.add("Concat", f"{y} {z}", axis=1)
+    cases.add(kind, joined, kernel_shape=[2, 2, 2], pads=[1] * 6, strides=[1, 2, 1])
+    cases.add("GlobalAveragePool", joined)
+
+
 def _reach(kernel: list[int], dilations: list[int]) -> list[int]:
     return [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
 

@@ -1,5 +1,7 @@
 """Operators on blocked activations: NCHW split into blocks of b channels, [N, C/b, H, W, b].
 
+What has a depth has it before its height: [N, C/b, D, H, W, b].
+
 With a block as wide as a vector register, a convolution reads and writes whole vectors at any
 position, and needs no shuffles (Georganas et al., "Anatomy of High-Performance Deep Learning
 Convolutions on SIMD Architectures", 2018, section II).
@@ -16,27 +18,39 @@ from tvm import te, tirx, topi
 from tvmake.optimize.channels import Channels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Window:
-    """How a kernel moves over height and width."""
+    """How a kernel moves over height and width, or over depth, height and width."""
 
-    strides: tuple[int, int]
-    padding: tuple[int, int, int, int]  # top, left, bottom, right
-    dilation: tuple[int, int]
+    strides: tuple[int, ...]
+    padding: tuple[int, ...]  # before all axes, then after all: top, left, bottom, right
+    dilation: tuple[int, ...]
 
-    def output(self, size: tuple[int, int], kernel: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the result."""
-        top, left, bottom, right = self.padding
-        sizes = []
-        for axis, pads in enumerate((top + bottom, left + right)):
-            reach = (kernel[axis] - 1) * self.dilation[axis] + 1
-            sizes.append((size[axis] + pads - reach) // self.strides[axis] + 1)
-        return sizes[0], sizes[1]
+    @property
+    def before(self) -> tuple[int, ...]:
+        """The padding before each axis."""
+        return self.padding[: len(self.strides)]
+
+    @property
+    def after(self) -> tuple[int, ...]:
+        """The padding after each axis."""
+        return self.padding[len(self.strides) :]
+
+    def output(self, size: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
+        """The extents of the result."""
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, self.dilation, strict=True)]
+        axes = zip(size, self.before, self.after, reach, self.strides, strict=True)
+        return tuple((n + b + a - r) // stride + 1 for n, b, a, r, stride in axes)
+
+    def source(self, places: Sequence[Any], taps: Sequence[Any]) -> list[Any]:
+        """Where in the padded input an element of the kernel lies, for a place in the result."""
+        axes = zip(places, taps, self.strides, self.dilation, strict=True)
+        return [place * stride + tap * step for place, tap, stride, step in axes]
 
 
 def extent(dim: Any) -> Any:
@@ -46,30 +60,32 @@ def extent(dim: Any) -> Any:
 
 def pack_convolution(weight: Array, inner: int, outer: int) -> Array:
     """Weights [O, I/g, H, W] as [O/o, I/g/i, H, W, i, o]."""
-    o, i, h, w = weight.shape
-    blocked = weight.reshape(o // outer, outer, i // inner, inner, h, w)
-    return np.ascontiguousarray(blocked.transpose(0, 2, 4, 5, 3, 1))
+    o, i, *kernel = weight.shape
+    blocked = weight.reshape(o // outer, outer, i // inner, inner, *kernel)
+    return np.ascontiguousarray(np.moveaxis(blocked, (3, 1), (-2, -1)))
 
 
 def pack_depthwise(weight: Array, channels: Channels) -> Array:
     """Weights [C, 1, H, W] as [C/b, H, W, b]."""
-    return np.ascontiguousarray(channels.spread(weight[:, 0]).transpose(0, 2, 3, 1))
+    return np.ascontiguousarray(np.moveaxis(channels.spread(weight[:, 0]), 1, -1))
 
 
 def join_groups(weight: Array, groups: int, together: int) -> Array:
     """Weights [O, I/g, H, W] for groups of which so many are one, with zeros between them."""
-    o, i, h, w = weight.shape
-    joined = np.zeros((groups // together, together, o // groups, together, i, h, w), weight.dtype)
-    split = weight.reshape(groups // together, together, o // groups, i, h, w)
+    o, i, *kernel = weight.shape
+    sizes = (groups // together, together, o // groups)
+    joined = np.zeros((*sizes, together, i, *kernel), weight.dtype)
+    split = weight.reshape(*sizes, i, *kernel)
     for group in range(together):
         joined[:, group, :, group] = split[:, group]
-    return joined.reshape(o, together * i, h, w)
+    return joined.reshape(o, together * i, *kernel)
 
 
 def pack_gathering(weight: Array, groups: int, block: int) -> Array:
     """Weights [O, I/g, H, W] as [g·⌈O/g/b⌉, 1, H, W, I/g, b]: each group begins at a vector."""
     outputs = Channels.grouped(groups, len(weight) // groups, block)
-    return np.ascontiguousarray(outputs.spread(weight).transpose(0, 3, 4, 2, 1)[:, None])
+    moved = np.moveaxis(outputs.spread(weight), (2, 1), (-2, -1))
+    return np.ascontiguousarray(moved[:, None])
 
 
 def convolution(data: te.Tensor, weight: te.Tensor, window: Window, groups: int) -> te.Tensor:
@@ -93,7 +109,7 @@ def gathering_convolution(
         places: int32[g, I/g], the lane of each input channel, counted through all blocks.
         window: how the kernel moves.
     """
-    inner = int(data.shape[4])
+    inner = int(data.shape[-1])
 
     def channel(group: Any, _: Any, index: Any) -> tuple[Any, Any]:
         place = places[group, index]
@@ -112,23 +128,22 @@ def _convolution(
     gathers: bool,
 ) -> te.Tensor:
     """A convolution whose inputs are at channel(group, io, ii) -> block and lane."""
-    batch, _, height, width, _ = (extent(d) for d in data.shape)
-    blocks, outer_inputs, kernel_h, kernel_w, inner_inputs, outer = map(int, weight.shape)
-    out_h, out_w = window.output((height, width), (kernel_h, kernel_w))
+    batch, _, *size, _ = (extent(d) for d in data.shape)
+    blocks, outer_inputs, *kernel, inner_inputs, outer = map(int, weight.shape)
     padded = _pad(data, window)
     io = te.reduce_axis((0, outer_inputs), name="io")
     ii = te.reduce_axis((0, inner_inputs), name="ii")
-    kh, kw = te.reduce_axis((0, kernel_h), name="kh"), te.reduce_axis((0, kernel_w), name="kw")
-    (sh, sw), (dh, dw) = window.strides, window.dilation
+    taps = _taps(kernel)
 
-    def value(n: Any, o: Any, h: Any, w: Any, v: Any) -> Any:
+    def value(n: Any, o: Any, *place: Any) -> Any:
+        *at, v = place
         block, lane = channel(tirx.indexdiv(o, blocks // groups), io, ii)
-        x = padded[n, block, h * sh + kh * dh, w * sw + kw * dw, lane]
-        return te.sum(x * weight[o, io, kh, kw, ii, v], axis=[io, kh, kw, ii])
+        x = padded(n, block, *window.source(at, taps), lane)
+        return te.sum(x * weight(o, io, *taps, ii, v), axis=[io, *taps, ii])
 
     numbers = [*window.strides, *window.dilation, *window.padding, groups, int(gathers)]
     return te.compute(
-        (batch, blocks, out_h, out_w, outer),
+        (batch, blocks, *window.output(size, kernel), outer),
         value,
         name="convolution_blocked",
         attrs={"tvmake.convolution": numbers},
@@ -137,34 +152,36 @@ def _convolution(
 
 def depthwise(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
     """Depthwise convolution of [N, C/b, H, W, b] with [C/b, H, W, b]."""
-    batch, blocks, height, width, block = (extent(d) for d in data.shape)
-    _, kernel_h, kernel_w, _ = (int(d) for d in weight.shape)
-    out_h, out_w = window.output((height, width), (kernel_h, kernel_w))
+    batch, blocks, *size, block = (extent(d) for d in data.shape)
+    _, *kernel, _ = (int(d) for d in weight.shape)
     padded = _pad(data, window)
-    kh, kw = te.reduce_axis((0, kernel_h), name="kh"), te.reduce_axis((0, kernel_w), name="kw")
-    (sh, sw), (dh, dw) = window.strides, window.dilation
+    taps = _taps(kernel)
+
+    def value(n: Any, c: Any, *place: Any) -> Any:
+        *at, v = place
+        product = padded(n, c, *window.source(at, taps), v) * weight(c, *taps, v)
+        return te.sum(product, axis=taps)
+
     return te.compute(
-        (batch, blocks, out_h, out_w, block),
-        lambda n, c, h, w, v: te.sum(
-            padded[n, c, h * sh + kh * dh, w * sw + kw * dw, v] * weight[c, kh, kw, v],
-            axis=[kh, kw],
-        ),
+        (batch, blocks, *window.output(size, kernel), block),
+        value,
         name="depthwise_blocked",
-        attrs={"tvmake.depthwise": [*window.strides, *window.dilation, *window.padding[:2]]},
+        attrs={"tvmake.depthwise": [*window.strides, *window.dilation, *window.before]},
     )
 
 
 def pool(
     data: te.Tensor,
     kind: str,
-    kernel: tuple[int, int],
+    kernel: tuple[int, ...],
     window: Window,
     *,
     ceil_mode: bool,
     count_include_pad: bool,
 ) -> te.Tensor:
     """Maximum ("max") or mean ("avg") over windows of [N, C/b, H, W, b]."""
-    return topi.nn.pool2d(
+    operator = topi.nn.pool2d if len(kernel) == 2 else topi.nn.pool3d
+    return operator(
         data,
         kernel,
         window.strides,
@@ -172,47 +189,54 @@ def pool(
         window.padding,
         kind,
         ceil_mode,
-        f"NCHW{int(data.shape[4])}c",
+        f"NC{'DHW'[-len(kernel) :]}{int(data.shape[-1])}c",
         count_include_pad,
     )
 
 
 def block(data: te.Tensor, places: te.Tensor) -> te.Tensor:
     """[N, C, H, W] as [N, B, H, W, b], with channel places[B, b] in each lane."""
-    batch, _, height, width = data.shape
+    batch, _, *size = data.shape
     blocks, lanes = places.shape
-    return te.compute(
-        (batch, blocks, height, width, lanes),
-        lambda n, c, h, w, v: data[n, places[c, v], h, w],
-        name="in_blocks",
-    )
+
+    def value(n: Any, c: Any, *place: Any) -> Any:
+        *at, v = place
+        return data(n, places[c, v], *at)
+
+    return te.compute((batch, blocks, *size, lanes), value, name="in_blocks")
 
 
 def move(data: te.Tensor, places: te.Tensor) -> te.Tensor:
     """[N, B, H, W, b] as [N, D, H, W, d], with the channels at places[D, d]."""
-    batch, _, height, width, inner = data.shape
+    batch, _, *size, inner = data.shape
     blocks, lanes = places.shape
 
-    def value(n: Any, c: Any, h: Any, w: Any, v: Any) -> Any:
+    def value(n: Any, c: Any, *position: Any) -> Any:
+        *at, v = position
         place = places[c, v]
-        return data[n, tirx.indexdiv(place, inner), h, w, tirx.indexmod(place, inner)]
+        return data(n, tirx.indexdiv(place, inner), *at, tirx.indexmod(place, inner))
 
-    return te.compute((batch, blocks, height, width, lanes), value, name="moved")
+    return te.compute((batch, blocks, *size, lanes), value, name="moved")
 
 
 def plain(data: te.Tensor, places: te.Tensor) -> te.Tensor:
     """[N, B, H, W, b] as [N, C, H, W], with the channels at places[C]."""
-    batch, _, height, width, inner = data.shape
+    batch, _, *size, inner = data.shape
 
-    def value(n: Any, c: Any, h: Any, w: Any) -> Any:
+    def value(n: Any, c: Any, *at: Any) -> Any:
         place = places[c]
-        return data[n, tirx.indexdiv(place, inner), h, w, tirx.indexmod(place, inner)]
+        return data(n, tirx.indexdiv(place, inner), *at, tirx.indexmod(place, inner))
 
-    return te.compute((batch, places.shape[0], height, width), value, name="plain")
+    return te.compute((batch, places.shape[0], *size), value, name="plain")
 
 
 def _pad(data: te.Tensor, window: Window) -> te.Tensor:
     if not any(window.padding):
         return data
-    top, left, bottom, right = window.padding
-    return topi.nn.pad(data, (0, 0, top, left, 0), (0, 0, bottom, right, 0), name="padded")
+    return topi.nn.pad(data, (0, 0, *window.before, 0), (0, 0, *window.after, 0), name="padded")
+
+
+def _taps(kernel: Sequence[int]) -> list[Any]:
+    """An axis of the sum for each extent of the kernel, depth first."""
+    names = ("kd", "kh", "kw")[-len(kernel) :]
+    return [te.reduce_axis((0, size), name=name) for size, name in zip(kernel, names, strict=True)]

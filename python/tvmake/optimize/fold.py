@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _Array: TypeAlias = "np.ndarray[Any, Any]"
 _Matched: TypeAlias = "dict[DFPattern, relax.Expr]"
+_LAYOUTS = [("NCW", "OIW"), ("NCHW", "OIHW"), ("NCDHW", "OIDHW")]  # of results and weights
 _Rule: TypeAlias = "tuple[DFPattern, Callable[[relax.Expr, _Matched], relax.Expr]]"
 
 
@@ -25,7 +26,12 @@ def fold_batch_norm(module: tvm.IRModule) -> tvm.IRModule:
     one bias; elsewhere the norm becomes one multiplication and one addition.
     """
     function = module["main"]
-    for rule in (_after_convolution(with_bias=False), _after_convolution(with_bias=True), _alone()):
+    convolutions = [
+        _after_convolution(f"relax.nn.conv{rank}d", with_bias=with_bias)
+        for rank in (1, 2, 3)
+        for with_bias in (False, True)
+    ]
+    for rule in (*convolutions, _alone()):
         function = rewrite_call(*rule, function)
     functions = dict(module.functions_items())
     functions[module.get_global_var("main")] = function
@@ -55,16 +61,16 @@ class _Norm:
         return int(attrs.axis) == 1 and not bool(attrs.training)
 
 
-def _after_convolution(*, with_bias: bool) -> _Rule:
+def _after_convolution(operator: str, *, with_bias: bool) -> _Rule:
     data, weight, bias = wildcard(), is_const(), is_const()
-    convolution = is_op("relax.nn.conv2d")(data, weight)
+    convolution = is_op(operator)(data, weight)
     norm = _Norm(is_op("relax.add")(convolution, bias) if with_bias else convolution)
     pattern = is_tuple_get_item(norm.pattern, 0)
 
     def rewrite(expr: relax.Expr, matched: _Matched) -> relax.Expr:
         call = matched[convolution]
         layouts = (str(call.attrs.out_layout), str(call.attrs.kernel_layout))
-        if not norm.is_on_channels(matched) or layouts != ("NCHW", "OIHW"):
+        if not norm.is_on_channels(matched) or layouts not in _LAYOUTS:
             return expr
         factor, offset = norm.affine(matched)
         if with_bias:
@@ -72,9 +78,12 @@ def _after_convolution(*, with_bias: bool) -> _Rule:
                 offset + np.broadcast_to(_float64(matched[bias]).reshape(-1), factor.shape) * factor
             )
         dtype = str(matched[weight].ty.dtype)
-        scaled = _float64(matched[weight]) * factor[:, None, None, None]
+        values = _float64(matched[weight])
+        scaled = values * factor.reshape(-1, *(1 for _ in values.shape[1:]))
         folded = relax.Call(call.op, [matched[data], _constant(scaled, dtype)], call.attrs)
-        return relax.op.add(folded, _constant(offset.reshape(1, -1, 1, 1), dtype))
+        return relax.op.add(
+            folded, _constant(offset.reshape(1, -1, *(1 for _ in values.shape[2:])), dtype)
+        )
 
     return pattern, rewrite
 

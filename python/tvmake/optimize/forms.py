@@ -29,8 +29,8 @@ class Value:
 
     Attributes:
         shape: of the plain form.
-        plain: [N, C, H, W].
-        blocked: [N, blocks, H, W, block].
+        plain: [N, C, H, W], or [N, C, D, H, W].
+        blocked: [N, blocks, H, W, block], or with a depth.
         serial: counts values in the order in which they are computed.
     """
 
@@ -41,7 +41,7 @@ class Value:
 
     @property
     def channels(self) -> int:
-        """How many, of a value with four dimensions."""
+        """How many, of a value with height and width."""
         return self.shape[1]
 
     @property
@@ -62,7 +62,8 @@ def plain_form(builder: relax.BlockBuilder, value: Value) -> relax.Expr:
         data = value.blocked[form]
         if form.is_dense:
             if not _is_flat(value.shape):
-                data = builder.emit(relax.op.permute_dims(data, [0, 1, 4, 2, 3]))
+                rank = len(value.shape)
+                data = builder.emit(relax.op.permute_dims(data, [0, 1, rank, *range(2, rank)]))
             value.plain = reshaped(builder, data, value.shape)
         else:
             value.plain = _move(builder, blocked.plain, data, np.array(form.places, "int32"))
@@ -83,11 +84,11 @@ def _new_form(builder: relax.BlockBuilder, value: Value, form: Channels) -> rela
     data = plain_form(builder, value)
     if not form.is_dense:
         return _move(builder, blocked.block, data, form.sources(range(value.channels)))
-    n, _, h, w = value.shape
-    if _is_flat((n, form.block, h, w)):
-        return reshaped(builder, data, (n, form.blocks, h, w, form.block))
-    split = reshaped(builder, data, (n, form.blocks, form.block, h, w))
-    return builder.emit(relax.op.permute_dims(split, [0, 1, 3, 4, 2]))
+    n, _, *size = value.shape
+    if _is_flat((n, form.block, *size)):
+        return reshaped(builder, data, (n, form.blocks, *size, form.block))
+    split = reshaped(builder, data, (n, form.blocks, form.block, *size))
+    return builder.emit(relax.op.permute_dims(split, [0, 1, *range(3, len(size) + 3), 2]))
 
 
 def _move(
@@ -107,5 +108,5 @@ def _move(
 
 def _is_flat(shape: Sequence[Any]) -> bool:
     """Whether channels in blocks lie in memory as plain ones: of one position, or one by one."""
-    _, channels, height, width = shape
-    return bool(channels == 1 or (height == 1 and width == 1))
+    _, channels, *size = shape
+    return bool(channels == 1 or all(extent == 1 for extent in size))

@@ -38,6 +38,10 @@ _ELEMENTWISE = (
     *("log", "sqrt", "rsqrt", "abs", "negative", "clip", "erf", "square", "floor", "round"),
     *("nn.relu", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.softplus"),
 )
+_CONVOLUTIONS = ("relax.nn.conv2d", "relax.nn.conv3d")
+_POOLS = tuple(f"relax.nn.{kind}_pool{rank}d" for kind in ("max", "avg") for rank in (2, 3))
+_LAYOUTS = [("NCHW", "OIHW", "NCHW"), ("NCDHW", "OIDHW", "NCDHW")]
+_RANKS = (4, 5)  # of what may have its channels in blocks
 _SMALLEST_BLOCK = 4
 _OUT_ELEMENTWISE_FUSABLE = 4  # TVM's name for what takes elementwise operators after it
 
@@ -61,9 +65,8 @@ class _Rewriter:
         self.values: dict[Any, Value] = {}
         self.parts: dict[Any, list[Value]] = {}  # of tuples of blocked tensors
         self.rules: dict[str, Callable[[relax.Call, str], Value | None]] = {
-            "relax.nn.conv2d": self._convolution,
-            "relax.nn.max_pool2d": self._pool,
-            "relax.nn.avg_pool2d": self._pool,
+            **dict.fromkeys(_CONVOLUTIONS, self._convolution),
+            **dict.fromkeys(_POOLS, self._pool),
             "relax.concat": self._concat,
             "relax.take": self._shuffle,
             "relax.mean": self._mean,
@@ -98,7 +101,7 @@ class _Rewriter:
     def _worth_it(self, main: relax.Function) -> bool:
         bindings = [b for block in main.body.blocks for b in block.bindings]
         names = {_name(b.value) for b in bindings if isinstance(b.value, relax.Call)}
-        return "relax.nn.conv2d" in names
+        return not names.isdisjoint(_CONVOLUTIONS)
 
     def _bind(self, binding: relax.Binding) -> None:
         call, variable = binding.value, binding.var
@@ -144,11 +147,10 @@ class _Rewriter:
         return expr
 
     def _value(self, expr: relax.Expr) -> Value | None:
-        """The value of a variable that is one tensor with four dimensions."""
+        """The value of a variable that is one tensor with batch, channels, height and width."""
         value = self.values.get(expr.__chandle__()) if isinstance(expr, relax.Var) else None
-        return (
-            value if value and len(value.shape) == 4 and isinstance(value.shape[1], int) else None
-        )
+        is_image = value and len(value.shape) in _RANKS and isinstance(value.shape[1], int)
+        return value if is_image else None
 
     def _block(self, channels: int) -> int:
         """The widest block for a number of channels; 1 if none is worth it, or it is dynamic."""
@@ -184,7 +186,7 @@ class _Rewriter:
         data, attrs = self._value(call.args[0]), call.attrs
         layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
         weight = constant(call.args[1])
-        if data is None or weight is None or layouts != ("NCHW", "OIHW", "NCHW"):
+        if data is None or weight is None or layouts not in _LAYOUTS:
             return None
         groups, window = int(attrs.groups), _window(attrs)
         form, result = self._form(data), None
@@ -298,18 +300,21 @@ class _Rewriter:
 
     def _pool(self, call: relax.Call, name: str) -> Value | None:
         data, attrs = self._value(call.args[0]), call.attrs
-        if data is None or not data.blocked or str(attrs.layout) != "NCHW":
+        if data is None or not data.blocked or str(attrs.layout) not in ("NCHW", "NCDHW"):
             return None
-        kind = "max" if _name(call) == "relax.nn.max_pool2d" else "avg"
+        kind = "max" if "max" in _name(call) else "avg"
+        size = tuple(int(size) for size in attrs.pool_size)
         operator = partial(
             blocked.pool,
             kind=kind,
-            kernel=(int(attrs.pool_size[0]), int(attrs.pool_size[1])),
+            kernel=size,
             window=_window(attrs),
             ceil_mode=bool(attrs.ceil_mode),
             count_include_pad=bool(attrs.count_include_pad),
         )
-        kernel = self._kernel(operator, f"{kind}_pool2d_blocked", data.blocked[data.widest])
+        kernel = self._kernel(
+            operator, f"{kind}_pool{len(size)}d_blocked", data.blocked[data.widest]
+        )
         return Value(_shape(call), None, {data.widest: self.builder.emit(kernel, name_hint=name)})
 
     def _concat(self, call: relax.Call, name: str) -> Value | None:
@@ -327,7 +332,7 @@ class _Rewriter:
     def _split(self, call: relax.Call, name: str) -> list[Value] | None:
         """Parts of whole blocks."""
         data, attrs = self._value(call.args[0]), call.attrs
-        if data is None or not data.blocked or int(attrs.axis) != 1 or len(data.shape) != 4:
+        if data is None or not data.blocked or int(attrs.axis) != 1:
             return None
         parts, begin = [], 0
         for field in call.ty.fields:
@@ -384,13 +389,15 @@ class _Rewriter:
     def _mean(self, call: relax.Call, name: str) -> Value | None:
         """Global average pooling."""
         data = self._value(call.args[0])
-        axes = sorted(int(axis) % 4 for axis in call.attrs.axis or ())
-        if data is None or not data.blocked or axes != [2, 3]:
+        if data is None or not data.blocked:
+            return None
+        rank, spatial = len(data.shape), list(range(2, len(data.shape)))
+        if sorted(int(axis) % rank for axis in call.attrs.axis or ()) != spatial:
             return None
         form = data.widest
-        mean = relax.op.mean(data.blocked[form], [2, 3], keepdims=True)
+        mean = relax.op.mean(data.blocked[form], spatial, keepdims=True)
         blocks = {form: self.builder.emit(mean, name_hint=name)}
-        kept = Value((*data.shape[:2], 1, 1), None, blocks)
+        kept = Value((*data.shape[:2], *(1 for _ in spatial)), None, blocks)
         if call.attrs.keepdims:
             return kept
         plain = plain_form(self.builder, kept)
@@ -399,7 +406,7 @@ class _Rewriter:
     def _elementwise(self, call: relax.Call, name: str) -> Value | None:
         tensors = [self._value(argument) for argument in call.args]
         shape = _shape(call)
-        if len(shape) != 4 or not (form := _common_form(tensors, shape)):
+        if len(shape) not in _RANKS or not (form := _common_form(tensors, shape)):
             return None
         operands = []
         for argument, tensor in zip(call.args, tensors, strict=True):
@@ -415,15 +422,16 @@ class _Rewriter:
     ) -> relax.Expr | None:
         """An operand of an elementwise operator in blocked form, if it has one."""
         if tensor:
-            agrees = tensor.channels == shape[1]
+            agrees = len(tensor.shape) == len(shape) and tensor.channels == shape[1]
             return blocked_form(self.builder, tensor, form) if agrees else None
         if (values := constant(argument)) is not None:
             if values.size == 1:
                 return relax.const(values.reshape(()))
-            padded = values.reshape((1,) * (4 - values.ndim) + values.shape)
-            if padded.shape != (1, shape[1], 1, 1):
+            size = (1,) * (len(shape) - 2)
+            if (1,) * (len(shape) - values.ndim) + values.shape != (1, shape[1], *size):
                 return None
-            return relax.const(form.spread(values.reshape(-1))[None, :, None, None])
+            spread = form.spread(values.reshape(-1))  # [blocks, block]
+            return relax.const(spread.reshape(1, len(spread), *size, -1))
         if isinstance(argument, relax.Var):
             return None
         return argument  # attributes such as clip's bounds
@@ -434,17 +442,21 @@ def _common_form(tensors: Sequence[Value | None], shape: Sequence[int]) -> Chann
 
     What was computed last is what the operator can be fused with.
     """
-    whole = [tensor for tensor in tensors if tensor and tensor.channels == shape[1]]
+    whole = [
+        tensor
+        for tensor in tensors
+        if tensor and len(tensor.shape) == len(shape) and tensor.channels == shape[1]
+    ]
     whole.sort(key=lambda tensor: -tensor.serial)
     counts = Counter(form for tensor in whole for form in tensor.blocked)
     return max(counts, key=lambda form: (counts[form], form.block), default=None)
 
 
 def _window(attrs: Any) -> Window:
-    top, left, bottom, right = (int(p) for p in attrs.padding)
-    sh, sw = (int(s) for s in attrs.strides)
-    dh, dw = (int(d) for d in attrs.dilation)
-    return Window((sh, sw), (top, left, bottom, right), (dh, dw))
+    strides, padding, dilation = (
+        tuple(map(int, numbers)) for numbers in (attrs.strides, attrs.padding, attrs.dilation)
+    )
+    return Window(strides, padding, dilation)
 
 
 def _name(call: relax.Call) -> str:

@@ -35,69 +35,82 @@ ANNOTATION = "tvmake.convolution"
 
 @dataclass(frozen=True)
 class Convolution:
-    """Shapes of a blocked convolution.
+    """Shapes of a blocked convolution over height and width, or over depth, height and width.
 
     Attributes:
-        batch, height, width: of the result.
+        batch, size: of the result.
         blocks: of output channels, `lanes` each.
         data: extents of the input.
         weight: extents of the weights: O/o, I/g/i, H, W, i, o; i is I/g for a gathering one.
-        padding: top, left, bottom, right.
+        padding: before all axes, then after all: top, left, bottom, right.
         gathers: whether the third parameter tells where the input channels of each group are.
     """
 
     batch: int
     blocks: int
-    height: int
-    width: int
+    size: tuple[int, ...]
     lanes: int
     data: tuple[int, ...]
     weight: tuple[int, ...]
-    strides: tuple[int, int]
-    dilation: tuple[int, int]
-    padding: tuple[int, int, int, int]
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[int, ...]
     groups: int
     gathers: bool
 
     @staticmethod
     def of(fused: Fused) -> Convolution:
         """Read the shapes off the prim func: its first two parameters are input and weights."""
-        batch, blocks, height, width, lanes = _shape(fused.output)
-        numbers = [int(value) for value in fused.annotations[ANNOTATION]]
-        stride_h, stride_w, dilation_h, dilation_w, top, left, bottom, right = numbers[:8]
+        batch, blocks, *size, lanes = _shape(fused.output)
+        *numbers, groups, gathers = (int(value) for value in fused.annotations[ANNOTATION])
+        rank = len(size)
         return Convolution(
             batch=batch,
             blocks=blocks,
-            height=height,
-            width=width,
+            size=tuple(size),
             lanes=lanes,
             data=_shape(fused.params[0]),
             weight=_shape(fused.params[1]),
-            strides=(stride_h, stride_w),
-            dilation=(dilation_h, dilation_w),
-            padding=(top, left, bottom, right),
-            groups=numbers[8],
-            gathers=bool(numbers[9]),
+            strides=tuple(numbers[:rank]),
+            dilation=tuple(numbers[rank : 2 * rank]),
+            padding=tuple(numbers[2 * rank :]),
+            groups=groups,
+            gathers=bool(gathers),
         )
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """Extents of the kernel."""
+        return self.weight[2:-2]
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the kernel has one element."""
+        return math.prod(self.kernel) == 1
 
     @property
     def is_product(self) -> bool:
         """Whether it is a matrix product over positions that lie one after the other."""
-        return self.weight[2:4] == (1, 1) and self.strides == (1, 1) and not any(self.padding)
+        return self.is_single and max(self.strides) == 1 and not any(self.padding)
 
     @property
     def padded(self) -> tuple[int, ...]:
         """Extents of the input with its padding."""
-        n, blocks, height, width, inner = self.data
-        top, left, bottom, right = self.padding
-        return (n, blocks, height + top + bottom, width + left + right, inner)
+        n, blocks, *size, inner = self.data
+        rank = len(size)
+        around = zip(size, self.padding[:rank], self.padding[rank:], strict=True)
+        return (n, blocks, *map(sum, around), inner)
 
     @property
     def sampled(self) -> Convolution:
         """With an input of only those positions that a kernel of one element reads."""
-        n, blocks, _, _, inner = self.data
-        data = (n, blocks, self.height, self.width, inner)
-        return replace(self, data=data, strides=(1, 1))
+        n, blocks, *size, inner = self.data
+        return replace(self, data=(n, blocks, *self.size, inner), strides=(1,) * len(size))
+
+    def source(self, places: Sequence[Any], taps: Sequence[Any]) -> list[Any]:
+        """Where in the padded input an element of the kernel lies, for a place in the result."""
+        axes = zip(places, self.strides, taps, self.dilation, strict=True)
+        return [place * stride + tap * step for place, stride, tap, step in axes]
 
 
 def direct_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
@@ -111,7 +124,7 @@ def direct_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc 
         data = loops.scratch(PADDED, *shapes.padded)
         memory.append(data)
         statements.append(pad(fused.params[0], data, shapes.padding, shapes.lanes))
-    elif shapes.weight[2:4] == (1, 1) and shapes.strides != (1, 1):
+    elif shapes.is_single and max(shapes.strides) > 1:
         data = loops.scratch("sampled", *shapes.sampled.data)
         memory.append(data)
         statements.append(sample(fused.params[0], data, shapes.strides, shapes.lanes))
@@ -153,12 +166,12 @@ def _find(places: tirx.Buffer, offsets: tirx.Buffer, data: tirx.Buffer) -> tirx.
 
     A sum's steps are too short to divide by themselves.
     """
-    _, _, height, width, inner = _shape(data)
+    _, _, *size, inner = _shape(data)
     groups, inputs = _shape(places)
 
     def find(group: Any, channel: Any) -> tirx.Stmt:
         place = loops.load(places, group, channel)
-        offset = place // inner * (height * width * inner) + place % inner
+        offset = place // inner * (math.prod(size) * inner) + place % inner
         return loops.store(offsets, offset, group, channel)
 
     return loops.loop(groups, lambda group: loops.loop(inputs, lambda io: find(group, io)))
@@ -178,8 +191,10 @@ class _Nest:
         self.shapes, self.fused, self.data, self.offsets = shapes, fused, data, offsets
         self.weight, self.cpu = fused.params[1], cpu
         merged = shapes.is_product and fused.merges
-        self.rows = 1 if merged else shapes.height
-        self.columns = shapes.height * shapes.width if merged else shapes.width
+        *planes, height, width = shapes.size
+        self.planes = 1 if merged else math.prod(planes)
+        self.rows = 1 if merged else height
+        self.columns = math.prod(shapes.size) if merged else width
         self.group_blocks = shapes.blocks // shapes.groups
         tile = choose_tile(self.rows, self.columns, self.group_blocks, cpu)
         self.row_parts = parts(self.rows, tile.rows)
@@ -190,69 +205,77 @@ class _Nest:
     def _groups(self, cpu: CpuModel) -> tuple[int, int]:
         """Into how many tasks to cut positions, and channels."""
         shapes = self.shapes
-        o, i, kh, kw, inner, lanes = shapes.weight
-        image = math.prod(shapes.padded[1:])
         positions, passes = extents(self._grouped()), extents(self.depth_parts)
-        products = self.rows * self.columns * self.group_blocks * i * kh * kw * inner
-        if shapes.batch * shapes.groups * products * lanes < PARALLEL_WORK:
+        products = self.rows * self.columns * self.group_blocks * math.prod(shapes.weight[1:-1])
+        others = shapes.batch * self.planes * shapes.groups
+        if others * products * shapes.lanes < PARALLEL_WORK:
             return 1, 1
         work = Work(
-            image_bytes=4 * image // shapes.groups,
-            weight_bytes=4 * o * i * kh * kw * inner * lanes // shapes.groups,
+            image_bytes=4 * math.prod(self._slab()) // shapes.groups,
+            weight_bytes=4 * math.prod(shapes.weight) // shapes.groups,
             positions=positions,
             passes=passes,
-            others=shapes.batch * shapes.groups,
+            others=others,
             cycles=products / 2,
         )
         return choose_groups(work, cpu)
+
+    def _slab(self) -> Sequence[int]:
+        """Extents of the input that a plane of the result is computed from."""
+        _, blocks, *planes, height, width, inner = self.shapes.padded
+        if self.planes > 1:
+            planes = list(self.shapes.kernel[:-2])
+        return (blocks, *planes, height, width, inner)
 
     def _grouped(self) -> Sequence[Part]:
         """The parts of the axis of positions that groups divide."""
         return self.column_parts if self.rows == 1 else self.row_parts
 
     def build(self) -> tirx.Stmt:
-        counts = (self.shapes.batch, self.shapes.groups, self.image_groups, self.channel_groups)
-        tasks = counts[0] * counts[1] * counts[2] * counts[3]
+        shapes = self.shapes
+        images = shapes.batch * self.planes
+        counts = (images, shapes.groups, self.image_groups, self.channel_groups)
+        tasks = math.prod(counts)
 
         def task(index: Any) -> tirx.Stmt:
             places = []
             for count in reversed(counts):
                 places.append(index % count if count > 1 else loops.integer(0))
                 index = index // count if count > 1 else index
-            channel, image, group, batch = places
-            return self._channels(batch, group, image, channel)
+            channel, image, group, picture = places
+            return self._channels(picture, group, image, channel)
 
         return loops.parallel(tasks, task)
 
-    def _channels(self, batch: Any, group: Any, image: Any, task: Any) -> tirx.Stmt:
+    def _channels(self, picture: Any, group: Any, image: Any, task: Any) -> tirx.Stmt:
         statements = []
         for part in self.depth_parts:
 
             def block(step: Any, part: Part = part) -> tirx.Stmt:
                 first = group * self.group_blocks + part.start + step * part.step
-                return self._pieces(batch, group, first, part.step, image)
+                return self._pieces(picture, group, first, part.step, image)
 
             statements.append(share(part, task, self.channel_groups, block, "channel"))
         return loops.sequence(statements)
 
-    def _pieces(self, batch: Any, group: Any, block: Any, depth: int, image: Any) -> tirx.Stmt:
+    def _pieces(self, picture: Any, group: Any, block: Any, depth: int, image: Any) -> tirx.Stmt:
         """All positions, for one piece of the sums after the other."""
         sums = self.rows * self.columns * depth * self.shapes.lanes
         weights = depth * math.prod(self.shapes.weight[1:])
         count = min(choose_pieces(4 * weights, 4 * sums, self.cpu), self.shapes.weight[1])
         if count == 1:
-            return self._positions(batch, group, block, depth, image)
+            return self._positions(picture, group, block, depth, image)
         partial = loops.scratch("partial", sums)
 
         def piece(index: Any) -> tirx.Stmt:
             at = Piece(partial, index, count)
-            return self._positions(batch, group, block, depth, image, at)
+            return self._positions(picture, group, block, depth, image, at)
 
         return loops.using([partial], [loops.loop(count, piece, name="piece")])
 
     def _positions(
         self,
-        batch: Any,
+        picture: Any,
         group: Any,
         block: Any,
         depth: int,
@@ -270,7 +293,7 @@ class _Nest:
                     shape = Tile(rows.step, columns.step, depth)
                     top = rows.start + row * rows.step
                     left = columns.start + column * columns.step
-                    return self._tile(shape, batch, group, block, top, left, piece)
+                    return self._tile(shape, picture, group, block, top, left, piece)
 
                 def row(step: Any, columns: Part = columns, tile: Any = tile) -> tirx.Stmt:
                     def column(at: Any) -> tirx.Stmt:
@@ -290,7 +313,7 @@ class _Nest:
     def _tile(
         self,
         shape: Tile,
-        batch: Any,
+        picture: Any,
         group: Any,
         block: Any,
         top: Any,
@@ -298,31 +321,39 @@ class _Nest:
         piece: Piece | None,
     ) -> tirx.Stmt:
         shapes = self.shapes
-        _, blocks, kernel_h, kernel_w, inner, lanes = shapes.weight
-        (sh, sw), (dh, dw) = shapes.strides, shapes.dilation
-
+        _, blocks, *kernel, inner, lanes = shapes.weight
+        batch, *plane = self._picture(picture)
         first, count = piece.share(blocks) if piece else (loops.integer(0), blocks)
 
-        def element(r: Any, c: Any, io: Any, kh: Any, kw: Any, ii: Any) -> Any:
-            row, column = (top + r) * sh + kh * dh, (left + c) * sw + kw * dw
+        def element(r: Any, c: Any, io: Any, *k: Any) -> Any:
+            *taps, ii = k
+            place = shapes.source([*plane, top + r, left + c], taps)
             if self.offsets is not None:
                 # It reaches beyond the first block.
                 offset = loops.load(self.offsets, group, ii)
-                return loops.load(self.data, batch, 0, row, column, offset)
-            return loops.load(self.data, batch, group * blocks + first + io, row, column, ii)
+                return loops.load(self.data, batch, 0, *place, offset)
+            return loops.load(self.data, batch, group * blocks + first + io, *place, ii)
 
-        def factor(v: Any, io: Any, kh: Any, kw: Any, ii: Any, lane: Any) -> Any:
-            return loops.load(self.weight, block + v, first + io, kh, kw, ii, lane)
+        def factor(v: Any, io: Any, *k: Any) -> Any:
+            return loops.load(self.weight, block + v, first + io, *k)
 
         def finish(r: Any, c: Any, v: Any, lane: Any, value: Any) -> tirx.Stmt:
-            indices = (batch, block + v, top + r, left + c, lane)
+            indices = (batch, block + v, *plane, top + r, left + c, lane)
             return loops.store(self.fused.output, self.fused.finish(value, *indices), *indices)
 
-        reduction = (count, kernel_h, kernel_w, inner)
+        reduction = (count, *kernel, inner)
         fetch = self._fetch(shape, block, top, left, first)
         at = top * self.columns + left
         partial = piece.partial(shape, lanes, at, self.columns) if piece else None
         return sum_tile(shape, lanes, reduction, element, factor, finish, fetch, partial)
+
+    def _picture(self, index: Any) -> tuple[Any, ...]:
+        """Batch, and the plane of the result if it has a depth."""
+        if len(self.shapes.size) == 2:
+            return (index,)
+        if self.planes == 1:
+            return (index, loops.integer(0))
+        return (index // self.planes, index % self.planes)
 
     def _fetch(
         self, shape: Tile, block: Any, top: Any, left: Any, step: Any
@@ -335,76 +366,77 @@ class _Nest:
         first = top * self.columns + left
         first = first * groups % positions if groups > 1 else first
         part = (first, shape.rows * shape.columns * groups, positions)
-        start = (block + shape.vectors, 0, 0, 0, 0)
+        start = (block + shape.vectors, *(0 for _ in rest))
         size = math.prod(rest) * blocks * shape.vectors
         fetch = read_ahead(self.weight, start, size, part, blocks)
         return lambda io: fetch(step + io)
 
 
-def pad(
-    source: tirx.Buffer, target: tirx.Buffer, padding: tuple[int, int, int, int], lanes: int
-) -> tirx.Stmt:
+def pad(source: tirx.Buffer, target: tirx.Buffer, padding: Sequence[int], lanes: int) -> tirx.Stmt:
     """Copy an image into a larger one with zeros around it."""
-    batch, blocks, height, width, inner = _shape(source)
-    top, left, bottom, right = padding
+    batch, blocks, *size, inner = _shape(source)
+    whole, rank = _shape(target)[2:], len(size)
 
-    def fill(n: Any, c: Any, row: Any, start: int, count: int) -> tirx.Stmt:
-        """Zeros in one row."""
+    def fill(place: list[Any], start: int, count: int) -> tirx.Stmt:
+        """Zeros in so many steps along the axis after a place."""
+        corner = [0] * (rank + 1 - len(place))
         return _run(
-            count * inner,
+            count * math.prod(whole[len(place) - 1 :]),
             lanes,
-            lambda at: loops.store(target, loops.zero(), n, c, row, start, at),
+            lambda at: loops.store(target, loops.zero(), *place, start, *corner, at),
         )
 
-    def copy(n: Any, c: Any, row: Any) -> tirx.Stmt:
-        return _run(
-            width * inner,
-            lanes,
-            lambda at: loops.store(
-                target, loops.load(source, n, c, row, 0, at), n, c, row + top, left, at
-            ),
-        )
+    def axis(index: int, here: list[Any], there: list[Any]) -> tirx.Stmt:
+        """What lies at a place of the first axes."""
+        before, after, count = padding[index], padding[rank + index], size[index]
+        ends = [(0, before), (before + count, after)]
+        statements = [fill(there, start, zeros) for start, zeros in ends if zeros]
+        if index == rank - 1:
+
+            def copy(at: Any) -> tirx.Stmt:
+                value = loops.load(source, *here, 0, at)
+                return loops.store(target, value, *there, before, at)
+
+            statements.append(_run(count * inner, lanes, copy))
+        else:
+
+            def step(at: Any) -> tirx.Stmt:
+                return axis(index + 1, [*here, at], [*there, at + before])
+
+            statements.append(loops.loop(count, step, name="row"))
+        return loops.sequence(statements)
 
     def image(index: Any) -> tirx.Stmt:
-        n, c = index // blocks, index % blocks
-
-        def row(at: Any) -> tirx.Stmt:
-            ends = [(0, left), (left + width, right)]
-            zeros = [fill(n, c, at + top, start, count) for start, count in ends if count]
-            return loops.sequence([*zeros, copy(n, c, at)])
-
-        whole = left + width + right
-        edges = [(0, top), (top + height, bottom)]
-        statements = [
-            loops.loop(count, lambda at: fill(n, c, at, 0, whole), start=start, name="row")
-            for start, count in edges
-            if count
-        ]
-        return loops.sequence([*statements, loops.loop(height, row, name="row")])
+        place = [index // blocks, index % blocks]
+        return axis(0, place, place)
 
     return loops.parallel(batch * blocks, image)
 
 
 def sample(
-    source: tirx.Buffer, target: tirx.Buffer, strides: tuple[int, int], lanes: int
+    source: tirx.Buffer, target: tirx.Buffer, strides: Sequence[int], lanes: int
 ) -> tirx.Stmt:
-    """Copy every so many-th row and column of an image."""
-    batch, blocks, height, width, inner = _shape(target)
+    """Copy every so many-th position of an image along each axis."""
+    batch, blocks, *size, inner = _shape(target)
 
-    def image(index: Any) -> tirx.Stmt:
-        n, c = index // blocks, index % blocks
+    def axis(place: list[Any], here: list[Any], there: list[Any]) -> tirx.Stmt:
+        if len(here) == len(size):
 
-        def position(row: Any, column: Any) -> tirx.Stmt:
             def copy(at: Any) -> tirx.Stmt:
-                value = loops.load(source, n, c, row * strides[0], column * strides[1], at)
-                return loops.store(target, value, n, c, row, column, at)
+                return loops.store(
+                    target, loops.load(source, *place, *here, at), *place, *there, at
+                )
 
             return _run(inner, lanes, copy)
+        stride = strides[len(here)]
 
-        def whole(row: Any) -> tirx.Stmt:
-            return loops.loop(width, lambda column: position(row, column), name="column")
+        def step(at: Any) -> tirx.Stmt:
+            return axis(place, [*here, at * stride], [*there, at])
 
-        return loops.loop(height, whole, name="row")
+        return loops.loop(size[len(here)], step, name="row")
+
+    def image(index: Any) -> tirx.Stmt:
+        return axis([index // blocks, index % blocks], [], [])
 
     return loops.parallel(batch * blocks, image)
 

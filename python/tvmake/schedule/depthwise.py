@@ -102,7 +102,7 @@ class _Depthwise:
 def depthwise_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
     """The rule for a depthwise convolution and what follows it element by element."""
     fused = take_apart(function, _DEPTHWISE, ("padded",))
-    if fused is None:
+    if fused is None or len(fused.output.shape) > 5:  # one with a depth
         return None
     shapes = _Depthwise.of(fused)
     free = cpu.vector_registers - shapes.kernel[1] - 1  # beside a row of weights and the input

@@ -29,8 +29,8 @@ class Fused:
         params: of the prim func.
         annotations: of the main operator's block.
         output: the buffer that the kernel writes.
-        merges: whether axes 2 and 3 of the output may be walked as one: everything that the
-            epilogue reads has both of them whole, or neither.
+        merges: whether the axes of the output between the channels and their blocks may be walked
+            as one: everything that the epilogue reads has all of them whole, or none.
         _value: of the output's elements, as an expression.
         _indices: that stand for the output's element in `_value`.
         _result: the main operator's result in `_value`.
@@ -112,7 +112,7 @@ def _inline(schedule: s_tir.Schedule, name: str) -> None:
 
 
 def _is_whole_or_flat(load: TensorLoad, variables: Sequence[Any], shape: tuple[int, ...]) -> bool:
-    spatial = [_identity(variable) for variable in variables[2:4]]
+    spatial = [_identity(variable) for variable in variables[2:-1]]
     used = {_identity(v) for index in load.indices for v in _variables(index)}
     if not used & set(spatial):
         return True

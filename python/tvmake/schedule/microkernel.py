@@ -9,7 +9,7 @@ from tvmake.schedule import loops
 from tvmake.schedule.primitives import divisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tvm import tirx
 
@@ -41,7 +41,7 @@ class Partial:
 def sum_tile(
     tile: Tile,
     lanes: int,
-    reduction: tuple[Any, int, int, int],
+    reduction: Sequence[Any],
     data: Callable[..., Any],
     weight: Callable[..., Any],
     finish: Callable[..., tirx.Stmt],
@@ -53,8 +53,8 @@ def sum_tile(
     Args:
         tile: shape of the tile.
         lanes: of a vector.
-        reduction: extents of the loops of the sum: input blocks, kernel rows and columns, channels
-            of a block.
+        reduction: extents of the loops of the sum: input blocks, the kernel's axes, channels of a
+            block.
         data: (row, column, *reduction) -> element.
         weight: (vector, *reduction, lane) -> element.
         finish: (row, column, vector, lane, sum) -> what is done with it.
@@ -143,30 +143,29 @@ def share(
 
 
 def _reduce(
-    extents: tuple[Any, int, int, int],
+    extents: Sequence[Any],
     step: Callable[..., tirx.Stmt],
     fetch: Callable[[Any], tirx.Stmt] | None,
 ) -> tirx.Stmt:
     """The loops of the sum."""
-    blocks, kernel_h, kernel_w, inner = extents
-    if inner <= _UNROLLED_CHANNELS:
+    blocks, *inner = extents
+    if inner[-1] <= _UNROLLED_CHANNELS:
         return _reduce_few(extents, step, fetch)
 
-    def place(io: Any, kh: Any, kw: Any) -> tirx.Stmt:
-        return loops.loop(inner, lambda ii: step(io, kh, kw, ii), name="ii")
-
-    def row(io: Any, kh: Any) -> tirx.Stmt:
-        return loops.loop(kernel_w, lambda kw: place(io, kh, kw), name="kw")
+    def within(*at: Any) -> tirx.Stmt:
+        """The loops of the axes after those of which the steps are given."""
+        left = inner[len(at) - 1 :]
+        return loops.loop(left[0], lambda k: within(*at, k), name="k") if left else step(*at)
 
     def block(io: Any) -> tirx.Stmt:
-        rows = loops.loop(kernel_h, lambda kh: row(io, kh), name="kh")
-        return loops.sequence([fetch(io), rows]) if fetch else rows
+        taps = within(io)
+        return loops.sequence([fetch(io), taps]) if fetch else taps
 
     return loops.loop(blocks, block, name="io")
 
 
 def _reduce_few(
-    extents: tuple[Any, int, int, int],
+    extents: Sequence[Any],
     step: Callable[..., tirx.Stmt],
     fetch: Callable[[Any], tirx.Stmt] | None,
 ) -> tirx.Stmt:
@@ -176,24 +175,28 @@ def _reduce_few(
     Those of neighbouring columns read the same ones. Were they unrolled, LLVM would keep in
     registers what is soon read again, and spill the sums. So columns are a loop around the rows.
     """
-    blocks, kernel_h, kernel_w, inner = extents
+    blocks, *kernel_d, kernel_h, kernel_w, inner = extents
     together = divisor(blocks, _UNROLLED_CHANNELS // inner) if isinstance(blocks, int) else 1
     rows = loops.unrolled if kernel_h * together * inner <= _UNROLLED_STEPS else loops.loop
 
-    def place(first: Any, kh: Any, kw: Any) -> tirx.Stmt:
+    def place(first: Any, *taps: Any) -> tirx.Stmt:
         def channels(io: Any) -> tirx.Stmt:
-            return loops.unrolled(inner, lambda ii: step(first + io, kh, kw, ii), name="ii")
+            return loops.unrolled(inner, lambda ii: step(first + io, *taps, ii), name="ii")
 
         return loops.unrolled(together, channels, name="io")
 
-    def column(first: Any, kw: Any) -> tirx.Stmt:
-        return rows(kernel_h, lambda kh: place(first, kh, kw), name="kh")
+    def column(first: Any, kd: list[Any], kw: Any) -> tirx.Stmt:
+        return rows(kernel_h, lambda kh: place(first, *kd, kh, kw), name="kh")
+
+    def plane(first: Any, *kd: Any) -> tirx.Stmt:
+        if len(kd) < len(kernel_d):
+            return loops.loop(kernel_d[0], lambda at: plane(first, at), name="kd")
+        return loops.loop(kernel_w, lambda kw: column(first, [*kd], kw), name="kw")
 
     def part(index: Any) -> tirx.Stmt:
         first = index * together
-        columns = loops.loop(kernel_w, lambda kw: column(first, kw), name="kw")
         ahead = [loops.loop(together, lambda io: fetch(first + io), name="io")] if fetch else []
-        return loops.sequence([*ahead, columns])
+        return loops.sequence([*ahead, plane(first)])
 
     return loops.loop(blocks // together, part, name="part")
 
