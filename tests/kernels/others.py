@@ -94,7 +94,7 @@ def local_response_normalization(cases: Cases) -> None:
     kind = cases.pick(range(4))
     if kind:
         x = cases.add("Conv", f"{x} {cases.weight(channels, 3, 1, 1)}", keep=False)
-    attributes = {
+    attributes: dict[str, Any] = {
         "size": cases.pick((1, 3, 4, 5, 21)),
         "alpha": float(cases.random.uniform(1e-4, 1)),
         "beta": float(cases.random.choice([0.5, 0.75, 0.6, 1.25, 2.0])),
