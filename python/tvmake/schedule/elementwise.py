@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from tvmake.schedule.primitives import (
     PARALLEL_WORK,
-    divisor,
     element_bits,
     fuse_outer,
     is_copy,
     is_spatial,
+    vector_divisor,
 )
 
 if TYPE_CHECKING:
@@ -42,9 +42,8 @@ def map_elements(schedule: s_tir.Schedule, name: str, cpu: CpuModel) -> None:
     if not loops:  # one number
         return
     extents = [int(schedule.get(loop).extent) for loop in loops]
-    factor = divisor(
-        extents[-1], cpu.lanes(element_bits(schedule, block)) * _LONGEST_UNROLLED_VECTOR
-    )
+    lanes = cpu.lanes(element_bits(schedule, block))
+    factor = vector_divisor(extents[-1], lanes, _LONGEST_UNROLLED_VECTOR)
     outer, inner = schedule.split(loops[-1], [None, factor])
     tasks, *_ = fuse_outer(schedule, [*loops[:-1], outer])
     if math.prod(extents) >= PARALLEL_WORK:

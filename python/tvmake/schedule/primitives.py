@@ -127,3 +127,10 @@ def divisor(extent: int, limit: int) -> int:
     if not extent:
         raise ValueError("the loop is empty")
     return divisors(extent, limit)[-1]
+
+
+def vector_divisor(extent: int, lanes: int, most: int) -> int:
+    """The divisor of a loop's extent, up to so many vectors, that leaves the fewest lanes empty."""
+    if not extent:
+        raise ValueError("the loop is empty")
+    return max(divisors(extent, most * lanes), key=lambda n: (n / -(-n // lanes), n))

@@ -12,10 +12,12 @@ from tvmake.schedule.primitives import (
     divisor,
     divisors,
     element_bits,
+    fuse,
     fuse_outer,
     is_spatial,
     split,
     unroll_and_vectorize,
+    vector_divisor,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tvmake.schedule.cpu import CpuModel
 
 _ACCUMULATOR_VECTORS = 2
+_SUM_VECTORS = 8  # enough independent sums to hide the latency of an addition
 _MOST_CHANNEL_BLOCKS = 4  # each needs a register for its weights
 
 
@@ -58,6 +61,51 @@ def accumulate(schedule: s_tir.Schedule, name: str, cpu: CpuModel, *, fuse_epilo
     start = schedule.decompose_reduction(block, reduction[0])
     if inner:
         unroll_and_vectorize(schedule, schedule.get_loops(start)[len(outer) :])
+
+
+def accumulate_lanes(schedule: s_tir.Schedule, name: str, cpu: CpuModel) -> None:
+    """A reduction along the axis that is contiguous in memory: each lane has a part of it.
+
+    That is faster than one sum after the other, and rounds less.
+    """
+    block = schedule.get_sblock(name)
+    if not _reduces_neighbours(schedule, block):
+        raise ValueError("not along the last axis")
+    loops = schedule.get_loops(block)
+    extents = [int(schedule.get(loop).extent) for loop in loops]
+    kinds = [var.iter_type for var in schedule.get(block).iter_vars]
+    spatial = sum(kind == tirx.IterVar.DataPar for kind in kinds)
+    lanes = vector_divisor(extents[-1], cpu.lanes(element_bits(schedule, block)), _SUM_VECTORS)
+    if lanes in (1, math.prod(extents[spatial:])):
+        raise ValueError("no sum of several vectors")
+    _, lane = schedule.split(loops[-1], [None, lanes])
+    rank = len(schedule.get(block).writes[0].region)
+    lanewise = schedule.rfactor(lane, rank)
+    rows = schedule.get_loops(block)[:spatial]
+    *steps, lane = schedule.get_loops(lanewise)
+    if rows:
+        row = fuse(schedule, rows)
+        schedule.compute_at(lanewise, row)
+        if math.prod(extents) >= PARALLEL_WORK:
+            schedule.parallel(row)
+        _, lane, *steps = schedule.get_loops(lanewise)
+        schedule.reorder(*steps, lane)
+    schedule.vectorize(lane)
+    start = schedule.decompose_reduction(lanewise, steps[0])
+    schedule.vectorize(schedule.get_loops(start)[-1])
+
+
+def _reduces_neighbours(schedule: s_tir.Schedule, block: Any) -> bool:
+    """Whether the innermost loop of a plain nest reduces what is side by side in memory."""
+    statement = schedule.get(block)
+    variables = list(statement.iter_vars)
+    if not variables or len(schedule.get_loops(block)) != len(variables):
+        return False
+    last = variables[-1]
+    if last.iter_type != tirx.IterVar.CommReduce:
+        return False
+    ends = [read.region[-1].min for read in statement.reads if len(read.region)]
+    return bool(ends) and all(end.same_as(last.var) for end in ends)
 
 
 def epilogue(schedule: s_tir.Schedule, block: Any) -> Any:

@@ -16,7 +16,7 @@ from tvmake.schedule.elementwise import inline, map_elements
 from tvmake.schedule.lrn import normalization
 from tvmake.schedule.pieces import join_pieces
 from tvmake.schedule.primitives import attempt, block_names
-from tvmake.schedule.reduction import accumulate
+from tvmake.schedule.reduction import accumulate, accumulate_lanes
 from tvmake.schedule.winograd import winograd_convolution
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc:
         function = attempt(
             function,
             name,
+            lambda sch, block: accumulate_lanes(sch, block, cpu),
             lambda sch, block: accumulate(sch, block, cpu, fuse_epilogue=True),
             lambda sch, block: accumulate(sch, block, cpu, fuse_epilogue=False),
         )
