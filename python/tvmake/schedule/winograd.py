@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     Row = Callable[[Sequence[Any]], list[Any]]
 
 _BLOCKS = ("winograd_padded", "winograd_input", "winograd_product")
-# So that the points of a tile do not all fall into the same set of a cache.
-_PADDING = 16
+_LINE = 16  # elements of a line of the cache
 
 
 @dataclass(frozen=True)
@@ -101,17 +100,47 @@ def winograd_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFun
     return loops.rewrite(function, body, layer.memory)
 
 
+@dataclass(frozen=True)
+class _Points:
+    """What a group of tiles has at each point: [point, block, tile, lane].
+
+    The points of a tile are an odd number of lines apart, so that they fall into different sets of
+    a cache.
+    """
+
+    memory: tirx.Buffer
+    stride: int
+    group: int
+    lanes: int
+
+    @staticmethod
+    def scratch(name: str, shapes: _Shapes, blocks: int) -> _Points:
+        """Memory for so many blocks of channels."""
+        lines = -(-blocks * shapes.group * shapes.lanes // _LINE) | 1
+        # Of one dimension: of several, TVM would take the gaps out.
+        memory = loops.scratch(name, shapes.size**2 * lines * _LINE)
+        return _Points(memory, lines * _LINE, shapes.group, shapes.lanes)
+
+    def load(self, point: Any, block: Any, tile: Any, lane: Any) -> Any:
+        """An element."""
+        return loops.load(self.memory, self._place(point, block, tile, lane))
+
+    def store(self, value: Any, point: Any, block: Any, tile: Any, lane: Any) -> tirx.Stmt:
+        """A change of an element."""
+        return loops.store(self.memory, value, self._place(point, block, tile, lane))
+
+    def _place(self, point: Any, block: Any, tile: Any, lane: Any) -> Any:
+        return point * self.stride + (block * self.group + tile) * self.lanes + lane
+
+
 class _Winograd:
     """Writes the three steps for a group of tiles."""
 
     def __init__(self, shapes: _Shapes, fused: Fused, cpu: CpuModel) -> None:
         self.shapes, self.fused, self.cpu = shapes, fused, cpu
-        points, lanes = shapes.size**2, shapes.lanes
-        self.moved = loops.scratch("moved", points, shapes.blocks * shapes.group * lanes + _PADDING)
-        self.product = loops.scratch(
-            "product", points, shapes.out_blocks * shapes.group * lanes + _PADDING
-        )
-        self.memory = [self.moved, self.product]
+        self.moved = _Points.scratch("moved", shapes, shapes.blocks)
+        self.product = _Points.scratch("product", shapes, shapes.out_blocks)
+        self.memory = [self.moved.memory, self.product.memory]
 
     def build(self) -> tirx.Stmt:
         shapes = self.shapes
@@ -141,8 +170,7 @@ class _Winograd:
             top, left = row - shapes.top, column - shapes.left
 
             def store(i: int, j: int, value: Any, lane: Any) -> tirx.Stmt:
-                at = (block * shapes.group + index) * lanes + lane
-                return loops.store(self.moved, value, i * size + j, at)
+                return self.moved.store(value, i * size + j, block, index, lane)
 
             def inside(r: int, c: int, lane: Any) -> Any:
                 return loops.load(data, image, block, top + r, left + c, lane)
@@ -180,9 +208,10 @@ class _Winograd:
                 loops.loop(size, gather_row, name="r"),
                 self._two_passes(_BEFORE, from_patch, store),
             ]
-            return loops.when(
+            transform = loops.when(
                 whole, self._two_passes(_BEFORE, inside, store), loops.using([patch], edge)
             )
+            return transform
 
         def blocks(block: Any) -> tirx.Stmt:
             return loops.loop(shapes.group, lambda t: tile(block, t), name="t")
@@ -194,14 +223,13 @@ class _Winograd:
         shapes, lanes, weight = self.shapes, self.shapes.lanes, self.fused.params[1]
 
         def data(_r: Any, c: Any, io: Any, _kh: Any, _kw: Any, ii: Any) -> Any:
-            return loops.load(self.moved, point, (io * shapes.group + left + c) * lanes + ii)
+            return self.moved.load(point, io, left + c, ii)
 
         def factor(v: Any, io: Any, _kh: Any, _kw: Any, ii: Any, lane: Any) -> Any:
             return loops.load(weight, point, block + v, io, ii, lane)
 
         def finish(_r: Any, c: Any, v: Any, lane: Any, value: Any) -> tirx.Stmt:
-            at = ((block + v) * shapes.group + left + c) * lanes + lane
-            return loops.store(self.product, value, point, at)
+            return self.product.store(value, point, block + v, left + c, lane)
 
         reduction = (shapes.blocks, 1, 1, lanes)
         size = shapes.blocks * lanes * lanes * shape.vectors
@@ -240,14 +268,13 @@ class _Winograd:
 
     def _after(self, first: Any) -> tirx.Stmt:
         """Aᵀ m A and the epilogue for each tile and block of output channels."""
-        shapes, lanes = self.shapes, self.shapes.lanes
+        shapes = self.shapes
 
         def tile(block: Any, index: Any) -> tirx.Stmt:
             image, row, column = self._place(first + index)
 
             def value(r: int, c: int, lane: Any) -> Any:
-                at = (block * shapes.group + index) * lanes + lane
-                return loops.load(self.product, r * shapes.size + c, at)
+                return self.product.load(r * shapes.size + c, block, index, lane)
 
             def store(i: int, j: int, result: Any, lane: Any) -> tirx.Stmt:
                 indices = (image, block, row + i, column + j, lane)
