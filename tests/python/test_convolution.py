@@ -18,6 +18,8 @@ from tvmake.spec import TargetSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tvmake.compiler import CompiledModel
+
     Array = np.ndarray[Any, Any]
 
 SSE2, AVX2, AVX512 = CpuModel(128, 16), CpuModel(256, 16), CpuModel(512, 32, True)
@@ -86,6 +88,22 @@ def test_convolution_of_any_size(
     assert fast == (goal == "SPEED" and height > 1)
     bound = 1e-3 if fast else 1e-5
     np.testing.assert_allclose(got, expected, rtol=0, atol=bound * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])
+def test_tasks_that_share_a_large_picture(cpu: str, tmp_path: Path) -> None:
+    """Each of them transforms and multiplies in memory of its own."""
+    random = np.random.default_rng(0)
+    data = random.standard_normal((2, 16, 181, 178)).astype("float32")
+    weight = (random.standard_normal((16, 16, 3, 3)) / 12).astype("float32")
+    nodes = [node("Conv", "x w", "c", pads=[1, 1, 1, 1]), node("Relu", "c", "y")]
+    path = save(tmp_path / "m.onnx", nodes, {"x": data.shape}, ["y"], {"w": weight})
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", cpu)))
+    (kernel,) = (text for name, text in _sources(model).items() if "winograd" in name)
+    assert kernel.count("T.parallel(") == 1  # not one for each step
+    got = run(model, {"x": data})["y"]
+    expected = np.maximum(_convolution(data, weight), 0)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 _GROUPS = [
@@ -211,6 +229,10 @@ def test_what_a_convolution_scales_is_no_part_of_it(tmp_path: Path) -> None:
     expected = np.einsum("nchw,oc->nohw", data * scale[..., None, None], matrix)
     got = run(model, {"x": data})["y"]
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def _sources(model: CompiledModel) -> dict[str, str]:
+    return {name: str(function) for name, function in model.graph.kernels.items()}
 
 
 def _convolution(data: Array, weight: Array, strides: tuple[int, int] = (1, 1)) -> Array:

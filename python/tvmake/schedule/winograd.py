@@ -1,19 +1,20 @@
 """Winograd convolution written out: transform a group of tiles, multiply, transform back.
 
 The group is as large as the caches allow, so that what lies between the three steps stays in them
-while the weights are read as few times as possible.
+while the weights are read as few times as possible. The threads share each step of a group, or,
+where there are many, the groups: then no thread waits for another, nor reads what another wrote.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tvm import tirx
 
 from tvmake.schedule import loops
 from tvmake.schedule.fused import Fused, take_apart
-from tvmake.schedule.microkernel import read_ahead, sum_tile
+from tvmake.schedule.microkernel import read_ahead, share, sum_tile
 from tvmake.schedule.tiles import Part, Tile, choose_tile, parts
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 _BLOCKS = ("winograd_padded", "winograd_input", "winograd_product")
 _LINE = 16  # elements of a line of the cache
+# Tasks that share the groups, each with memory of its own, and how many groups make one worth it.
+_MOST_TASKS = 16
+_FEWEST_TASKS = 4
+_GROUPS_OF_TASK = 8
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,17 @@ class _Shapes:
         """How many there are."""
         return self.batch * self.rows * self.columns
 
+    @property
+    def groups(self) -> int:
+        """How many there are."""
+        return -(-self.tiles // self.group)
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks share the groups: a power of two; 1 if each group is shared by itself."""
+        most = min(_MOST_TASKS, self.groups // _GROUPS_OF_TASK)
+        return 1 << (most.bit_length() - 1) if most >= _FEWEST_TASKS else 1
+
     @staticmethod
     def of(fused: Fused, cpu: CpuModel) -> _Shapes:
         batch, blocks, height, width, lanes = _shape(fused.params[0])
@@ -80,11 +96,11 @@ class _Shapes:
 def _largest_group(inputs: int, outputs: int, points: int, cpu: CpuModel) -> int:
     """How many tiles to have under way.
 
-    What belongs to one point must stay in the second cache; all points should, unless that makes so
-    few tiles that reading the weights again for each group costs more.
+    What belongs to one point must stay in the second cache; all points should, beside the weights
+    and the image, unless that makes so few tiles that reading the weights again costs more.
     """
     one = cpu.l2_bytes // 4 // (4 * max(inputs, outputs))
-    everything = cpu.l2_bytes // (4 * points * (inputs + outputs))
+    everything = cpu.l2_bytes // 2 // (4 * points * (inputs + outputs))
     weights = 4 * points * inputs * outputs
     enough = 24 if weights <= 2 * cpu.l2_bytes else 64
     return max(8, min(one, max(everything, enough)))
@@ -95,31 +111,54 @@ def winograd_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFun
     fused = take_apart(function, "winograd_blocked", _BLOCKS)
     if fused is None:
         return None
-    layer = _Winograd(_Shapes.of(fused, cpu), fused, cpu)
-    body = layer.build()
-    return loops.rewrite(function, body, layer.memory)
+    shapes = _Shapes.of(fused, cpu)
+    moved = _Points.scratch("moved", shapes, shapes.blocks)
+    product = _Points.scratch("product", shapes, shapes.out_blocks)
+    tasks = shapes.tasks
+
+    def task(index: Any) -> tirx.Stmt:
+        across = loops.parallel if tasks == 1 else loops.loop
+        layer = _Winograd(shapes, fused, cpu, moved.of(index), product.of(index), across)
+        return share(Part(0, 1, shapes.groups), index, tasks, layer.group, "group")
+
+    return loops.rewrite(function, loops.parallel(tasks, task), [moved.memory, product.memory])
 
 
 @dataclass(frozen=True)
 class _Points:
-    """What a group of tiles has at each point: [point, block, tile, lane].
+    """What a group of tiles has at each point: [task, point, block, tile, lane].
 
     The points of a tile are an odd number of lines apart, so that they fall into different sets of
     a cache.
+
+    Attributes:
+        memory: of all tasks.
+        points: of a tile.
+        stride: from one point to the next.
+        group: how many tiles.
+        lanes: of a vector.
+        task: whose part this is.
     """
 
     memory: tirx.Buffer
+    points: int
     stride: int
     group: int
     lanes: int
+    task: Any = 0
 
     @staticmethod
     def scratch(name: str, shapes: _Shapes, blocks: int) -> _Points:
         """Memory for so many blocks of channels."""
-        lines = -(-blocks * shapes.group * shapes.lanes // _LINE) | 1
+        stride = (-(-blocks * shapes.group * shapes.lanes // _LINE) | 1) * _LINE
+        points = shapes.size**2
         # Of one dimension: of several, TVM would take the gaps out.
-        memory = loops.scratch(name, shapes.size**2 * lines * _LINE)
-        return _Points(memory, lines * _LINE, shapes.group, shapes.lanes)
+        memory = loops.scratch(name, shapes.tasks * points * stride)
+        return _Points(memory, points, stride, shapes.group, shapes.lanes)
+
+    def of(self, task: Any) -> _Points:
+        """The part of a task."""
+        return replace(self, task=task)
 
     def load(self, point: Any, block: Any, tile: Any, lane: Any) -> Any:
         """An element."""
@@ -130,27 +169,32 @@ class _Points:
         return loops.store(self.memory, value, self._place(point, block, tile, lane))
 
     def _place(self, point: Any, block: Any, tile: Any, lane: Any) -> Any:
-        return point * self.stride + (block * self.group + tile) * self.lanes + lane
+        first = (self.task * self.points + point) * self.stride
+        return first + (block * self.group + tile) * self.lanes + lane
 
 
+@dataclass(frozen=True)
 class _Winograd:
-    """Writes the three steps for a group of tiles."""
+    """Writes the three steps for a group of tiles.
 
-    def __init__(self, shapes: _Shapes, fused: Fused, cpu: CpuModel) -> None:
-        self.shapes, self.fused, self.cpu = shapes, fused, cpu
-        self.moved = _Points.scratch("moved", shapes, shapes.blocks)
-        self.product = _Points.scratch("product", shapes, shapes.out_blocks)
-        self.memory = [self.moved.memory, self.product.memory]
+    Attributes:
+        shapes, fused, cpu: what is computed, and on what.
+        moved: the group's tiles transformed.
+        product: what they are multiplied to.
+        across: the loop over what can be done in any order.
+    """
 
-    def build(self) -> tirx.Stmt:
-        shapes = self.shapes
-        groups = -(-shapes.tiles // shapes.group)
+    shapes: _Shapes
+    fused: Fused
+    cpu: CpuModel
+    moved: _Points
+    product: _Points
+    across: Callable[[int, Callable[[Any], tirx.Stmt]], tirx.Stmt]
 
-        def group(index: Any) -> tirx.Stmt:
-            first = index * shapes.group
-            return loops.sequence([self._before(first), self._multiply(), self._after(first)])
-
-        return loops.loop(groups, group, name="group")
+    def group(self, index: Any) -> tirx.Stmt:
+        """All steps of a group."""
+        first = index * self.shapes.group
+        return loops.sequence([self._before(first), self._multiply(), self._after(first)])
 
     def _place(self, tile: Any) -> tuple[Any, Any, Any]:
         """Image, row and column of a tile's first result."""
@@ -208,15 +252,14 @@ class _Winograd:
                 loops.loop(size, gather_row, name="r"),
                 self._two_passes(_BEFORE, from_patch, store),
             ]
-            transform = loops.when(
+            return loops.when(
                 whole, self._two_passes(_BEFORE, inside, store), loops.using([patch], edge)
             )
-            return transform
 
         def blocks(block: Any) -> tirx.Stmt:
             return loops.loop(shapes.group, lambda t: tile(block, t), name="t")
 
-        return loops.parallel(shapes.blocks, blocks)
+        return self.across(shapes.blocks, blocks)
 
     def _product_tile(self, point: Any, block: Any, left: Any, shape: Tile) -> tirx.Stmt:
         """Products of some tiles with some blocks of output channels, at one point."""
@@ -264,7 +307,7 @@ class _Winograd:
                 statements.append(loops.loop(deep.count, block, name="o"))
             return loops.sequence(statements)
 
-        return loops.parallel(shapes.size**2, channels)
+        return self.across(shapes.size**2, channels)
 
     def _after(self, first: Any) -> tirx.Stmt:
         """Aᵀ m A and the epilogue for each tile and block of output channels."""
@@ -300,7 +343,7 @@ class _Winograd:
         def blocks(block: Any) -> tirx.Stmt:
             return loops.loop(shapes.group, lambda t: tile(block, t), name="t")
 
-        return loops.parallel(shapes.out_blocks, blocks)
+        return self.across(shapes.out_blocks, blocks)
 
     def _two_passes(
         self,
