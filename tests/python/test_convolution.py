@@ -101,6 +101,7 @@ def test_tasks_that_share_a_large_picture(cpu: str, tmp_path: Path) -> None:
     model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", cpu)))
     (kernel,) = (text for name, text in _sources(model).items() if "winograd" in name)
     assert kernel.count("T.parallel(") == 1  # not one for each step
+    assert "moved: T.Buffer" in kernel  # is in the arena, not taken from the heap
     got = run(model, {"x": data})["y"]
     expected = np.maximum(_convolution(data, weight), 0)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(expected).max())

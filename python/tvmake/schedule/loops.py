@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from tvm import s_tir, tirx
 
+from tvmake.kernels.builder import HAND_WRITTEN, IN_PLACE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -90,10 +92,11 @@ def using(buffers: Sequence[tirx.Buffer], statements: Sequence[tirx.Stmt]) -> ti
 
 
 def rewrite(function: tirx.PrimFunc, body: tirx.Stmt, memory: Sequence[tirx.Buffer]) -> Any:
-    """The same prim func with another body, which uses `memory` as scratch."""
+    """The same prim func with another body, which uses `memory` of the whole call as scratch."""
     block = s_tir.SBlock([], [], [], "root", body, alloc_buffers=list(memory))
     realize = s_tir.SBlockRealize([], True, block)
-    return tirx.PrimFunc(function.params, realize, function.ret_type, function.attrs)
+    written = tirx.PrimFunc(function.params, realize, function.ret_type, function.attrs)
+    return written.with_attrs({HAND_WRITTEN: True, IN_PLACE: []})
 
 
 def _expr(value: Any) -> Any:

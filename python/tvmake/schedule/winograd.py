@@ -133,28 +133,19 @@ class _Points:
 
     Attributes:
         memory: of all tasks.
-        points: of a tile.
-        stride: from one point to the next.
-        group: how many tiles.
-        lanes: of a vector.
+        shapes: of the layer.
         task: whose part this is.
     """
 
     memory: tirx.Buffer
-    points: int
-    stride: int
-    group: int
-    lanes: int
+    shapes: _Shapes
     task: Any = 0
 
     @staticmethod
     def scratch(name: str, shapes: _Shapes, blocks: int) -> _Points:
         """Memory for so many blocks of channels."""
         stride = (-(-blocks * shapes.group * shapes.lanes // _LINE) | 1) * _LINE
-        points = shapes.size**2
-        # Of one dimension: of several, TVM would take the gaps out.
-        memory = loops.scratch(name, shapes.tasks * points * stride)
-        return _Points(memory, points, stride, shapes.group, shapes.lanes)
+        return _Points(loops.scratch(name, shapes.tasks * shapes.size**2, stride), shapes)
 
     def of(self, task: Any) -> _Points:
         """The part of a task."""
@@ -162,15 +153,16 @@ class _Points:
 
     def load(self, point: Any, block: Any, tile: Any, lane: Any) -> Any:
         """An element."""
-        return loops.load(self.memory, self._place(point, block, tile, lane))
+        return loops.load(self.memory, *self._place(point, block, tile, lane))
 
     def store(self, value: Any, point: Any, block: Any, tile: Any, lane: Any) -> tirx.Stmt:
         """A change of an element."""
-        return loops.store(self.memory, value, self._place(point, block, tile, lane))
+        return loops.store(self.memory, value, *self._place(point, block, tile, lane))
 
-    def _place(self, point: Any, block: Any, tile: Any, lane: Any) -> Any:
-        first = (self.task * self.points + point) * self.stride
-        return first + (block * self.group + tile) * self.lanes + lane
+    def _place(self, point: Any, block: Any, tile: Any, lane: Any) -> tuple[Any, Any]:
+        shapes = self.shapes
+        inner = (block * shapes.group + tile) * shapes.lanes + lane
+        return self.task * shapes.size**2 + point, inner
 
 
 @dataclass(frozen=True)
