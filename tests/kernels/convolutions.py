@@ -183,6 +183,26 @@ def transposed_convolution(cases: Cases) -> None:
 
 
 @kernel_class
+def pooling_between_convolutions(cases: Cases) -> None:
+    """On blocked layout, with windows that reach beyond the image, and what follows."""
+    channels, kernel = cases.pick((8, 16, 20, 33)), [cases.pick((1, 2, 3, 5)) for _ in range(2)]
+    sizes = _sizes(cases, kernel, 20 * channels * math.prod(kernel))
+    x = cases.input(cases.pick((1, 2)), 3, *sizes)
+    y = cases.add("Conv", f"{x} {cases.weight(channels, 3, 1, 1)}", keep=False)
+    attributes: dict[str, Any] = {
+        "kernel_shape": kernel,
+        "strides": [cases.pick((1, 1, 2, 3)) for _ in range(2)],
+        "pads": [cases.pick((0, min(kernel) // 2))] * 4,  # onnx's own mixes up the axes
+    }
+    if cases.pick((0, 1)):
+        y = cases.add("MaxPool", y, keep=False, **attributes)
+    else:
+        counts = cases.pick((0, 1))
+        y = cases.add("AveragePool", y, keep=False, count_include_pad=counts, **attributes)
+    cases.add("Sub", f"{y} {cases.weight(1, channels, 1, 1)}")
+
+
+@kernel_class
 def pooling(cases: Cases) -> None:
     rank, channels = cases.pick((1, 2, 2, 2, 3)), cases.pick(CHANNELS)
     kernel = [cases.pick((2, 3, 5)) for _ in range(rank)]

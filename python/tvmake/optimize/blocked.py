@@ -170,18 +170,17 @@ def depthwise(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
     )
 
 
-def pool(
+def pool_3d(
     data: te.Tensor,
     kind: str,
-    kernel: tuple[int, ...],
+    kernel: Sequence[int],
     window: Window,
     *,
     ceil_mode: bool,
     count_include_pad: bool,
 ) -> te.Tensor:
-    """Maximum ("max") or mean ("avg") over windows of [N, C/b, H, W, b]."""
-    operator = topi.nn.pool2d if len(kernel) == 2 else topi.nn.pool3d
-    return operator(
+    """Maximum ("max") or mean ("avg") over windows of [N, C/b, D, H, W, b]."""
+    return topi.nn.pool3d(
         data,
         kernel,
         window.strides,
@@ -189,9 +188,64 @@ def pool(
         window.padding,
         kind,
         ceil_mode,
-        f"NC{'DHW'[-len(kernel) :]}{int(data.shape[-1])}c",
+        f"NCDHW{int(data.shape[-1])}c",
         count_include_pad,
     )
+
+
+def pool(
+    data: te.Tensor,
+    kind: str,
+    kernel: Sequence[int],
+    window: Window,
+    size: Sequence[Any],
+    *,
+    counts_padding: bool,
+) -> te.Tensor:
+    """Maximum ("max") or mean ("avg") over windows of [N, C/b, H, W, b].
+
+    Args:
+        data: the input.
+        kind: "max" or "avg".
+        kernel: height and width of a window.
+        window: how it moves.
+        size: height and width of the result: windows may reach beyond the padding.
+        counts_padding: whether a mean is over the whole window, in place of what lies in the image.
+    """
+    batch, blocks, height, width, lanes = (extent(d) for d in data.shape)
+    (sh, sw), (dh, dw), (top, left, _, _) = window.strides, window.dilation, window.padding
+    kh, kw = _taps(kernel)
+    is_max = kind == "max"
+    reduced, empty = (
+        (te.max, tirx.min_value("float32")) if is_max else (te.sum, tirx.const(0.0, "float32"))
+    )
+
+    def value(n: Any, c: Any, h: Any, w: Any, v: Any) -> Any:
+        row, column = h * sh + kh * dh - top, w * sw + kw * dw - left
+        inside = tirx.all(row >= 0, row < height, column >= 0, column < width)
+        x = tirx.if_then_else(inside, data[n, c, row, column, v], empty)
+        return reduced(x, axis=[kh, kw])
+
+    numbers = [int(is_max), *kernel, *window.strides, *window.dilation, top, left]
+    shape = (batch, blocks, *size, lanes)
+    result = te.compute(shape, value, name="pool_blocked", attrs={"tvmake.pool": numbers})
+    if is_max:
+        return result
+
+    def mean(n: Any, c: Any, h: Any, w: Any, v: Any) -> Any:
+        count = tirx.const(kernel[0] * kernel[1], "float32")
+        if not counts_padding:
+            rows = _within(h * sh - top, kernel[0], height)
+            columns = _within(w * sw - left, kernel[1], width)
+            count = tirx.max(rows * columns, 1).astype("float32")
+        return result[n, c, h, w, v] / count
+
+    return te.compute(shape, mean, name="mean")
+
+
+def _within(first: Any, count: int, size: Any) -> Any:
+    """How many of neighbouring positions lie in an image."""
+    return tirx.min(first + count, size) - tirx.max(first, 0)
 
 
 def block(data: te.Tensor, places: te.Tensor) -> te.Tensor:

@@ -302,20 +302,33 @@ class _Rewriter:
         data, attrs = self._value(call.args[0]), call.attrs
         if data is None or not data.blocked or str(attrs.layout) not in ("NCHW", "NCDHW"):
             return None
+        window, shape = _window(attrs), _shape(call)
         kind = "max" if "max" in _name(call) else "avg"
-        size = tuple(int(size) for size in attrs.pool_size)
-        operator = partial(
-            blocked.pool,
-            kind=kind,
-            kernel=size,
-            window=_window(attrs),
-            ceil_mode=bool(attrs.ceil_mode),
-            count_include_pad=bool(attrs.count_include_pad),
-        )
-        kernel = self._kernel(
-            operator, f"{kind}_pool{len(size)}d_blocked", data.blocked[data.widest]
-        )
-        return Value(_shape(call), None, {data.widest: self.builder.emit(kernel, name_hint=name)})
+        kernel = tuple(int(size) for size in attrs.pool_size)
+        x = data.blocked[data.widest]
+        if len(kernel) == 3:
+            operator = partial(
+                blocked.pool_3d,
+                kind=kind,
+                kernel=kernel,
+                window=window,
+                ceil_mode=bool(attrs.ceil_mode),
+                count_include_pad=bool(attrs.count_include_pad),
+            )
+            pooled = self._kernel(operator, f"{kind}_pool3d_blocked", x)
+        elif kind == "avg" and window.dilation != (1, 1):
+            return None
+        else:
+            operator = partial(
+                blocked.pool,
+                kind=kind,
+                kernel=kernel,
+                window=window,
+                size=shape[2:],
+                counts_padding=bool(attrs.count_include_pad),
+            )
+            pooled = self._kernel(operator, f"{kind}_pool2d_blocked", x, fuses=True)
+        return Value(shape, None, {data.widest: self.builder.emit(pooled, name_hint=name)})
 
     def _concat(self, call: relax.Call, name: str) -> Value | None:
         parts = [self._value(part) for part in call.args[0].fields]

@@ -1,13 +1,15 @@
-"""Depthwise convolution on blocked layout, written out: sums of a row's neighbours in registers.
+"""Depthwise convolution and pooling on blocked layout, written out: neighbours' sums in registers.
 
 Every vector of a row of the image is loaded once for all the columns of the kernel that it is
 multiplied with. Nothing is padded: what lies outside of the image is left out of the sums, above
-and below it by shorter loops over the kernel's rows, left and right by tiles of their own.
+and below it by shorter loops over the kernel's rows, left and right by tiles of their own. Pooling
+takes maxima in the place of sums, or sums without weights.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +22,28 @@ from tvmake.schedule.primitives import PARALLEL_WORK
 from tvmake.schedule.tiles import Part, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from tvmake.schedule.cpu import CpuModel
 
 _DEPTHWISE = "depthwise_blocked"
 _ANNOTATION = "tvmake.depthwise"
+_POOL = "pool_blocked"
+_POOL_ANNOTATION = "tvmake.pool"
 _TASKS = 8  # to keep a few cores evenly busy
 _WIDEST = 16  # wider tiles are more code, and no faster
 _NARROWEST = 4
 _MOST_TILES = 12  # that are written out
+_MOST_PRODUCTS = 256  # of a tile with a row of the kernel
+
+
+# (sum, element, block, row and column of the kernel, lane) -> sum
+_Add = Callable[[Any, Any, Any, Any, Any, Any], Any]
 
 
 @dataclass(frozen=True)
-class _Depthwise:
-    """Shapes of a depthwise convolution: of the result, the input and the kernel."""
+class _Sliding:
+    """Shapes of what slides over an image: of the result, the input and the kernel."""
 
     batch: int
     blocks: int
@@ -48,15 +57,14 @@ class _Depthwise:
     corner: tuple[int, int]  # padding at the top and at the left
 
     @staticmethod
-    def of(fused: Fused) -> _Depthwise:
-        """Read the shapes off the prim func: its first two parameters are input and weights."""
-        data, weight = (_shape(buffer) for buffer in fused.params[:2])
-        sh, sw, dh, dw, top, left = (int(value) for value in fused.annotations[_ANNOTATION])
+    def of(fused: Fused, kernel: tuple[int, ...], numbers: Sequence[Any]) -> _Sliding:
+        """Read the shapes off the prim func, of which the first parameter is the input."""
+        sh, sw, dh, dw, top, left = map(int, numbers)
         batch, blocks, height, width, lanes = _shape(fused.output)
-        return _Depthwise(
+        return _Sliding(
             *(batch, blocks, height, width, lanes),
-            data=data[2:4],
-            kernel=weight[1:3],
+            data=_shape(fused.params[0])[2:4],
+            kernel=kernel,
             strides=(sh, sw),
             dilation=(dh, dw),
             corner=(top, left),
@@ -104,15 +112,42 @@ def depthwise_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFu
     fused = take_apart(function, _DEPTHWISE, ("padded",))
     if fused is None or len(fused.output.shape) > 5:  # one with a depth
         return None
-    shapes = _Depthwise.of(fused)
+    weight = fused.params[1]
+    shapes = _Sliding.of(fused, _shape(weight)[1:3], fused.annotations[_ANNOTATION])
+
+    def add(total: Any, x: Any, block: Any, kh: Any, kw: Any, lane: Any) -> Any:
+        return total + x * loops.load(weight, block, kh, kw, lane)
+
     free = cpu.vector_registers - shapes.kernel[1] - 1  # beside a row of weights and the input
-    tiles = list(_tiles(shapes, min(_WIDEST, max(_NARROWEST, free))))
-    if len(tiles) > _MOST_TILES:
+    return _written(function, shapes, fused, free, loops.zero(), add)
+
+
+def pooling(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
+    """The rule for a maximum or a sum of windows and what follows it element by element."""
+    fused = take_apart(function, _POOL, ())
+    if fused is None:
         return None
-    return loops.rewrite(function, _Nest(shapes, fused, tiles).build(), [])
+    is_max, kernel_h, kernel_w, *numbers = fused.annotations[_POOL_ANNOTATION]
+    shapes = _Sliding.of(fused, (int(kernel_h), int(kernel_w)), numbers)
+
+    def add(total: Any, x: Any, *_: Any) -> Any:
+        return tirx.max(total, x) if int(is_max) else total + x
+
+    start = tirx.min_value("float32") if int(is_max) else loops.zero()
+    return _written(function, shapes, fused, cpu.vector_registers - 1, start, add)
 
 
-def _tiles(shapes: _Depthwise, widest: int) -> list[Part]:
+def _written(
+    function: tirx.PrimFunc, shapes: _Sliding, fused: Fused, free: int, start: Any, add: _Add
+) -> tirx.PrimFunc | None:
+    """The kernel whose sums are made of `start` and `add` in so many free registers."""
+    tiles = list(_tiles(shapes, min(_WIDEST, max(_NARROWEST, free))))
+    if len(tiles) > _MOST_TILES or tiles[0].step * shapes.kernel[1] > _MOST_PRODUCTS:
+        return None
+    return loops.rewrite(function, _Nest(shapes, fused, tiles, start, add).build(), [])
+
+
+def _tiles(shapes: _Sliding, widest: int) -> list[Part]:
     """The columns in tiles: those within the image in loops, those at its borders one by one."""
     found = []
     for part in parts(shapes.width, widest):
@@ -126,8 +161,11 @@ def _tiles(shapes: _Depthwise, widest: int) -> list[Part]:
 class _Nest:
     """The loops around the tiles, and the tiles."""
 
-    def __init__(self, shapes: _Depthwise, fused: Fused, tiles: list[Part]) -> None:
+    def __init__(
+        self, shapes: _Sliding, fused: Fused, tiles: list[Part], start: Any, add: _Add
+    ) -> None:
         self.shapes, self.fused, self.tiles = shapes, fused, tiles
+        self.start, self.add = start, add
         self.images = shapes.batch * shapes.blocks
         self.is_small = shapes.work < PARALLEL_WORK
         self.groups = 1 if self.is_small else min(shapes.height, -(-_TASKS // self.images))
@@ -157,7 +195,7 @@ class _Nest:
 
     def _tile(self, place: tuple[Any, Any, Any], columns: range, moved: Any) -> tirx.Stmt:
         """The sums of some columns, all moved as far as keeps them from the image's borders."""
-        shapes, lanes, (data, weight) = self.shapes, self.shapes.lanes, self.fused.params[:2]
+        shapes, lanes, data = self.shapes, self.shapes.lanes, self.fused.params[0]
         batch, block, row = place
         sums = loops.scratch("sums", len(columns) * lanes)
 
@@ -168,14 +206,13 @@ class _Nest:
             return (column - columns.start) * lanes + lane
 
         def start(column: int, lane: Any) -> tirx.Stmt:
-            return loops.store(sums, loops.zero(), place_of(column, lane))
+            return loops.store(sums, self.start, place_of(column, lane))
 
         def add(tap: Any, source: int, kw: int, column: int, lane: Any) -> tirx.Stmt:
             at = place_of(column, lane)
             across = moved * shapes.strides[1] + source
             x = loops.load(data, batch, block, shapes.row(row, tap), across, lane)
-            product = x * loops.load(weight, block, tap, kw, lane)
-            return loops.store(sums, loops.load(sums, at) + product, at)
+            return loops.store(sums, self.add(loops.load(sums, at), x, block, tap, kw, lane), at)
 
         def products(tap: Any) -> tirx.Stmt:
             return loops.sequence(

@@ -178,7 +178,16 @@ def _replace(expression: Any, known: Mapping[Any, Any], buffer: Any, value: Any)
     if not operands:
         return expression
     new = [_replace(operand, known, buffer, value) for operand in operands]
+    if not isinstance(expression, TensorLoad):  # whose indices may be of any type
+        new = [_of_type(operand, old) for operand, old in zip(new, operands, strict=True)]
     return _rebuilder(expression)(new)
+
+
+def _of_type(expression: Any, replaced: Any) -> Any:
+    """What an index is replaced with, of the index's type."""
+    if not isinstance(replaced, tvm.ir.Var):
+        return expression
+    return expression.astype(str(replaced.ty.dtype))
 
 
 def _is_load_of(expression: Any, buffer: Any) -> bool:
@@ -193,5 +202,5 @@ def _rebuilder(expression: Any) -> Callable[[list[Any]], Any]:
             expression.op, new, expression.attrs, expression.ty_args, ret_ty=expression.ty
         )
     if isinstance(expression, prim.Cast):
-        return lambda new: prim.Cast(str(expression.dtype), *new)
+        return lambda new: prim.Cast(str(expression.ty.dtype), *new)
     return lambda new: type(expression)(*new)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tvmake.kernels.builder import HAND_WRITTEN
 from tvmake.schedule.convolution import direct_convolution
-from tvmake.schedule.depthwise import depthwise_convolution
+from tvmake.schedule.depthwise import depthwise_convolution, pooling
 from tvmake.schedule.dynamic import is_dynamic, schedule_dynamic
 from tvmake.schedule.elementwise import inline, map_elements
 from tvmake.schedule.lrn import normalization
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 WHOLE_KERNELS: tuple[Callable[[tirx.PrimFunc, CpuModel], tirx.PrimFunc | None], ...] = (
     direct_convolution,
     depthwise_convolution,
+    pooling,
     winograd_convolution,
     normalization,
 )
