@@ -54,6 +54,16 @@ def test_blocked_layout_stays(tmp_path: Path) -> None:
     assert [source.name for source in call.provenance.sources] == ["node_n"]
 
 
+def test_after_a_convolution_of_volumes(tmp_path: Path) -> None:
+    nodes = [node("Conv", "x w", "c"), node("LRN", "c", "y", **_PARAMETERS)]
+    weight, x = random(16, 8, 1, 1, 1), random(1, 8, 3, 4, 5)
+    path = save(tmp_path / "m.onnx", nodes, {"x": x.shape}, ["y"], {"w": weight})
+    got = run(compile_model(spec(path)), {"x": x})["y"]
+    convolved = np.einsum("ncdhw,oc->nodhw", x.astype("float64"), weight[:, :, 0, 0, 0])
+    expected = local_response_normalization(convolved, **_PARAMETERS)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
 def test_batch_known_at_run_time(tmp_path: Path) -> None:
     nodes = [node("Conv", "x w", "c"), node("LRN", "c", "y", size=5, alpha=0.3)]
     weights = {"w": random(16, 8, 1, 1)}

@@ -392,7 +392,7 @@ class _Rewriter:
         form = data.widest
         if form.places != tuple(range(data.channels)):
             form = Channels.dense(data.channels, self._block(data.channels))
-        if form.block == 1:
+        if form.block == 1 or len(data.shape) != 4:
             return None
         operator = partial(lrn.blocked, lrn=lrn.Lrn.read(numbers), channels=data.channels)
         x = blocked_form(self.builder, data, form)
