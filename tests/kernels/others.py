@@ -34,6 +34,29 @@ def matrix_product(cases: Cases) -> None:
 
 
 @kernel_class
+def product_of_computed_matrices(cases: Cases) -> None:
+    """Both operands as they come, transposed, or with their heads between rows and columns."""
+    extents = (1, 7, 8, 16, 33, 65)
+    heads, m, k, n = fitting(
+        lambda: [cases.pick((1, 3)), *(cases.pick(extents) for _ in range(3))], math.prod
+    )
+    orders = [(0, 1, 2, 3), (0, 1, 3, 2), (0, 2, 1, 3), (0, 2, 3, 1)]  # axes in the buffer
+
+    def operand(batch: int, rows: int, columns: int) -> str:
+        order = orders[cases.pick(range(len(orders)))]
+        shape = (batch, heads, rows, columns)
+        buffer = [0] * 4
+        for axis, extent in zip(order, shape, strict=True):
+            buffer[axis] = extent
+        return cases.add("Transpose", cases.input(*buffer), keep=False, perm=list(order))
+
+    y = cases.add("MatMul", f"{operand(2, m, k)} {operand(cases.pick((1, 2)), k, n)}", keep=False)
+    if cases.pick((0, 1)):
+        y = cases.add("Add", f"{y} {cases.input(2, 1, m, n)}", keep=False)
+    cases.add("Relu", y)
+
+
+@kernel_class
 def attention(cases: Cases) -> None:
     heads, length, width = cases.pick((1, 3, 12)), cases.pick((5, 16, 33)), cases.pick((8, 17, 32))
     q, k, v = (cases.input(1, heads, length, width) for _ in range(3))

@@ -16,6 +16,7 @@ from tvmake.optimize.fold import fold_batch_norm
 from tvmake.optimize.fusion import limit_fusion
 from tvmake.optimize.layout import block_layouts
 from tvmake.optimize.normalization import fuse_normalizations
+from tvmake.optimize.products import write_products
 from tvmake.optimize.provenance import Provenance, trace_groups
 from tvmake.optimize.shuffle import recognize_shuffles
 from tvmake.optimize.simplify import simplify_shapes
@@ -69,7 +70,7 @@ def optimize(
             module = fuse_attention(module, cpu)
         module = fuse_normalizations(fuse_dense(module, cpu), cpu)
         if not model.dynamic:
-            module = recognize_shuffles(simplify_shapes(module))
+            module = write_products(recognize_shuffles(simplify_shapes(module)), cpu)
         module = block_layouts(module, cpu, allow_winograd=goal == "SPEED")
         module = _sequence(
             module,

@@ -28,6 +28,7 @@ class Fused:
     Attributes:
         params: of the prim func.
         annotations: of the main operator's block.
+        reads: the buffers that the main operator reads, in the order in which it does.
         output: the buffer that the kernel writes.
         merges: whether the axes of the output between the channels and their blocks may be walked
             as one: everything that the epilogue reads has all of them whole, or none.
@@ -38,6 +39,7 @@ class Fused:
 
     params: Sequence[tirx.Buffer]
     annotations: Mapping[str, Any]
+    reads: Sequence[tirx.Buffer]
     output: tirx.Buffer
     merges: bool
     _value: Any
@@ -80,8 +82,9 @@ def take_apart(function: tirx.PrimFunc, operator: str, before: Sequence[str]) ->
     block = schedule.get_sblock(operator)
     result = schedule.get(block).writes[0].source
     params, annotations = list(function.params), schedule.get(block).annotations
+    reads = [region.source for region in schedule.get(block).reads]
     if not after:
-        return Fused(params, annotations, result, True, None, (), result)
+        return Fused(params, annotations, reads, result, True, None, (), result)
     consumers = schedule.get_consumers(block)
     if len(after) != 1 or len(consumers) != 1 or not is_spatial(schedule, consumers[0]):
         return None
@@ -100,7 +103,7 @@ def take_apart(function: tirx.PrimFunc, operator: str, before: Sequence[str]) ->
     if len(own) > _MOST_USES or not all(_are(load.indices, variables) for load in own):
         return None
     merges = all(_is_whole_or_flat(load, variables, _shape(output)) for load in loads)
-    return Fused(params, annotations, output, merges, last.body.value, variables, result)
+    return Fused(params, annotations, reads, output, merges, last.body.value, variables, result)
 
 
 def _inline(schedule: s_tir.Schedule, name: str) -> None:

@@ -16,6 +16,7 @@ from tvmake.schedule.elementwise import inline, map_elements
 from tvmake.schedule.lrn import normalization
 from tvmake.schedule.pieces import join_pieces
 from tvmake.schedule.primitives import attempt, block_names
+from tvmake.schedule.product import matrix_product
 from tvmake.schedule.reduction import accumulate, accumulate_lanes
 from tvmake.schedule.winograd import winograd_convolution
 
@@ -34,6 +35,7 @@ WHOLE_KERNELS: tuple[Callable[[tirx.PrimFunc, CpuModel], tirx.PrimFunc | None], 
     pooling,
     winograd_convolution,
     normalization,
+    matrix_product,
 )
 
 
