@@ -14,8 +14,11 @@ from kernels.cases import CHANNELS, SIZES, Cases, fitting, kernel_class
 def matrix_product(cases: Cases) -> None:
     extents = (1, 3, 7, 16, 33, 65, 130)
     m, k, n = fitting(lambda: [cases.pick(extents) for _ in range(3)], math.prod)
-    kind = cases.pick(range(5))
-    if kind == 0:  # constant weights
+    kind = cases.pick(range(6))
+    if kind == 5:  # as a sum of products
+        equation = cases.choose("bij,bkj->bik", "bij,bkj->ikb", "bij,bkj->kbi")
+        cases.add("Einsum", f"{cases.input(3, m, k)} {cases.input(3, n, k)}", equation=equation)
+    elif kind == 0:  # constant weights
         cases.add("MatMul", f"{cases.input(m, k)} {cases.weight(k, n)}")
     elif kind == 1:  # dense with bias, transposed weights
         x, w, b = cases.input(m, k), cases.weight(n, k), cases.weight(n)

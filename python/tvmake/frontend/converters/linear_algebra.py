@@ -1,7 +1,8 @@
-"""Determinants and norms."""
+"""Determinants, norms, and sums of products."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -94,4 +95,40 @@ def _lp_normalization(operator: Operator) -> relax.Expr:
     return operator.emit(relax.op.where(is_zero, zero, divided))
 
 
-CONVERTERS: dict[str, Converter] = {"Det": _det, "LpNormalization": _lp_normalization}
+def _einsum(operator: Operator) -> relax.Expr | None:
+    """Two operands whose common letters are a batch, or summed: a product of matrices."""
+    terms, _, result = operator.text("equation", "").replace(" ", "").partition("->")
+    left, _, right = terms.partition(",")
+    if not (right.isalpha() and left.isalpha() and result.isalpha()):
+        return None
+    if any(len({*letters}) < len(letters) for letters in (left, right, result)):
+        return None
+    batch = [letter for letter in left if letter in right and letter in result]
+    summed = [letter for letter in left if letter in right and letter not in result]
+    rows = [letter for letter in left if letter not in right]
+    columns = [letter for letter in right if letter not in left]
+    extents = [extent for index in (0, 1) for extent in operator.operand(index).ty.shape]
+    if not all(isinstance(extent, tirx.IntImm) for extent in extents):
+        return None
+    size = dict(zip(left + right, map(int, extents), strict=True))
+    if not summed or {*result} != {*batch, *rows, *columns}:
+        return None
+
+    def matrices(index: int, letters: str, first: list[str], second: list[str]) -> relax.Expr:
+        order = [letters.index(letter) for letter in (*batch, *first, *second)]
+        moved = operator.emit(relax.op.permute_dims(operator.operand(index), order))
+        extents = [math.prod(size[letter] for letter in part) for part in (first, second)]
+        return operator.emit(relax.op.reshape(moved, [*(size[b] for b in batch), *extents]))
+
+    product = relax.op.matmul(matrices(0, left, rows, summed), matrices(1, right, summed, columns))
+    have = [*batch, *rows, *columns]
+    full = relax.op.reshape(operator.emit(product), [size[letter] for letter in have])
+    order = [have.index(letter) for letter in result]
+    return operator.emit(relax.op.permute_dims(operator.emit(full), order))
+
+
+CONVERTERS: dict[str, Converter] = {
+    "Einsum": _einsum,
+    "Det": _det,
+    "LpNormalization": _lp_normalization,
+}
