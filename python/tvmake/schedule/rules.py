@@ -14,7 +14,7 @@ from tvmake.schedule.depthwise import depthwise_convolution, pooling
 from tvmake.schedule.dynamic import is_dynamic, schedule_dynamic
 from tvmake.schedule.elementwise import inline, map_elements
 from tvmake.schedule.lrn import normalization
-from tvmake.schedule.pieces import join_pieces
+from tvmake.schedule.movement import move_pieces
 from tvmake.schedule.primitives import attempt, block_names
 from tvmake.schedule.product import matrix_product
 from tvmake.schedule.reduction import accumulate, accumulate_lanes
@@ -50,8 +50,8 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc:
         function = attempt(function, name, inline)
     if is_dynamic(function):
         return schedule_dynamic(function, cpu)
-    if (joined := join_pieces(function, cpu)) is not None:
-        return joined
+    if (moved := move_pieces(function, cpu)) is not None:
+        return moved
     for name in block_names(function):
         function = attempt(
             function,

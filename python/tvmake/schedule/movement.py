@@ -1,9 +1,8 @@
-"""Kernels whose result is several in a row, each computed from an operand of its own.
+"""Kernels that move elements: transposes, and results that are several in a row.
 
 A concatenation decides for each element which operand it comes from. Here each piece has loops of
-its own, so that nothing is left to decide. Often the operands are transposed on the way; so a tile
-of a few rows and a vector of columns is moved at once: what it reads is near, whichever axis is
-contiguous there.
+its own, so that nothing is left to decide. What is contiguous in an operand often is not so in the
+result; so a tile of a few rows and a vector of columns is moved at once: what it reads is near.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ _TASKS = 16  # to keep a few cores evenly busy
 _Bounds = tuple[tuple[int, int], ...]  # of each axis: first index, and the one after the last
 
 
-def join_pieces(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
-    """The rule for a kernel of one block that selects by position what it computes."""
+def move_pieces(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
+    """The rule for one block that transposes, or selects by position what it computes."""
     names = block_names(function)
     if len(names) != 1:
         return None
@@ -53,11 +52,13 @@ def join_pieces(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
         return None
     whole = tuple((0, int(extent)) for extent in store.buffer.shape)
     pieces = list(_pieces(store.value, variables, whole))
-    if len(pieces) == 1:
+    contiguous = _contiguous(schedule.get(block))
+    if len(pieces) == 1 and not contiguous:
         return None
+    rows = max(contiguous, default=len(variables) - 2)
     size = cpu.lanes(element_bits(schedule, block))
     try:
-        nests = [_nest(store.buffer, variables, *piece, size) for piece in pieces]
+        nests = [_nest(store.buffer, variables, *piece, rows, size) for piece in pieces]
     except ValueError:  # an expression of another kind
         return None
     return loops.rewrite(function, loops.sequence(nests), [])
@@ -90,17 +91,26 @@ def _cut(value: Any, variables: Sequence[Any]) -> tuple[int, int] | None:
     return (axes[0], int(condition.a)) if axes else None
 
 
-def _nest(
-    target: tirx.Buffer, variables: Sequence[Any], value: Any, bounds: _Bounds, size: int
-) -> tirx.Stmt:
-    """The loops of a piece: tiles of a few rows and a vector of columns, of `size` elements."""
-    first = [start for start, _ in bounds]
-    *outer, height, width = (end - start for start, end in bounds)
+def _contiguous(block: Any) -> set[int]:
+    """The axes of the result, but for its last one, that are the last ones of what is read."""
+    *axes, _ = (axis.var for axis in block.iter_vars)
+    last = [read.region[-1].min for read in block.reads if len(read.region)]
+    return {i for i, axis in enumerate(axes) for index in last if index.same_as(axis)}
 
-    def store(*places: Any) -> tirx.Stmt:
+
+def _nest(
+    target: tirx.Buffer, variables: Sequence[Any], value: Any, bounds: _Bounds, axis: int, size: int
+) -> tirx.Stmt:
+    """The loops of a piece: tiles of a few rows, along an axis, and a vector of `size` columns."""
+    extents = [end - start for start, end in bounds]
+    height, width = extents[axis], extents[-1]
+    outer = [*extents[:axis], *extents[axis + 1 : -1]]
+
+    def store(before: Sequence[Any], row: Any, column: Any) -> tirx.Stmt:
+        places = [*before[:axis], row, *before[axis:], column]
         indices = [
             (place + start).astype(str(variable.ty.dtype))
-            for place, start, variable in zip(places, first, variables, strict=True)
+            for place, (start, _), variable in zip(places, bounds, variables, strict=True)
         ]
         new = replace_variables(value, dict(zip(variables, indices, strict=True)))
         return loops.store(target, new, *indices)
@@ -119,7 +129,7 @@ def _nest(
                 return loops.unrolled(
                     rows.step,
                     lambda r: loops.vector(
-                        columns.step, lambda lane: store(*before, top + r, left + lane)
+                        columns.step, lambda lane: store(before, top + r, left + lane)
                     ),
                 )
 
