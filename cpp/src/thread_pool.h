@@ -58,8 +58,9 @@ class ThreadPool {
   static constexpr size_t kCacheLine = 64;
 
   // The tasks of one thread that nobody has taken: first ≤ task < last. In one word with the number
-  // of the launch, so that who comes late to a launch can't take a task of the next.
-  struct Range {
+  // of the launch, so that who comes late to a launch can't take a task of the next. Aligned, or
+  // Clang would call functions of libatomic.
+  struct alignas(8) Range {
     uint32_t epoch;
     uint16_t first;
     uint16_t last;

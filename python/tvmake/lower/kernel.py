@@ -45,26 +45,19 @@ def make_kernel(
 
     Scratch memory in the arena means: no allocation in a kernel, and memory that is planned.
     """
-    if function.attrs and HAND_WRITTEN in function.attrs:
-        return _hand_written(function, num_outputs)
     function, scalar_order = _sort_scalars(function, num_outputs)
-    lifted, buffers = _lift_workspaces(function)
-    in_place = _in_place_pairs(lifted, num_outputs, len(buffers))
-    if in_place:
-        # Arguments may overlap, so the code generator must not assume the contrary.
-        lifted = lifted.with_attr("tirx.noalias", False)
+    if function.attrs and HAND_WRITTEN in function.attrs:  # it says itself what it may overwrite
+        lifted, buffers = _lift_root_buffers(function)
+        numbers = [int(number) for number in function.attrs[IN_PLACE]]
+        in_place = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    else:
+        lifted, buffers = _lift_workspaces(function)
+        in_place = _in_place_pairs(lifted, num_outputs, len(buffers))
+        if in_place:
+            # Arguments may overlap, so the code generator must not assume the contrary.
+            lifted = lifted.with_attr("tirx.noalias", False)
     workspaces = tuple((str(buffer.dtype), tuple(_shape(buffer))) for buffer in buffers)
     return Kernel(lifted, workspaces, in_place, is_reshape, movement, scalar_order)
-
-
-def _hand_written(function: tirx.PrimFunc, num_outputs: int) -> Kernel:
-    """A kernel that says itself which buffers are scratch memory and what it may overwrite."""
-    function, scalar_order = _sort_scalars(function, num_outputs)
-    lifted, buffers = _lift_root_buffers(function)
-    numbers = [int(number) for number in function.attrs[IN_PLACE]]
-    pairs = tuple(zip(numbers[::2], numbers[1::2], strict=True))
-    workspaces = tuple((str(b.dtype), tuple(_shape(b))) for b in buffers)
-    return Kernel(lifted, workspaces, pairs, scalar_order=scalar_order)
 
 
 def _sort_scalars(
