@@ -100,10 +100,15 @@ class Target:
         """The same machine for TVM's code generator."""
         import tvm
 
-        options = dict[str, object](kind="llvm", mtriple=self.triple, mcpu=self.cpu)
+        triple = self.triple
+        if triple.endswith("eabihf") and triple.count("-") == 2:
+            # Without a vendor LLVM takes "linux" for it, and does not see the ABI: functions
+            # that convert 64-bit integers would return floats where the caller does not look.
+            triple = triple.replace("-", "-unknown-", 1)
+        options = dict[str, object](kind="llvm", mtriple=triple, mcpu=self.cpu)
         if self.features:
             options["mattr"] = list(self.features)
-        if self.triple.endswith("eabihf"):
+        if triple.endswith("eabihf"):
             options["mfloat-abi"] = "hard"  # or calls of libm pass floats where it does not look
         if {"avx512f", "v"} & set(self.required_features):
             # LLVM 22's loop vectorizer miscompiles some copy loops with AVX-512 (wrong values,
