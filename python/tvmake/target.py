@@ -100,10 +100,10 @@ class Target:
         """The same machine for TVM's code generator."""
         import tvm
 
+        # Without a vendor LLVM takes the system for it, and does not see the ABI: on 32-bit ARM
+        # floats made of 64-bit integers would be returned where the caller does not look.
         triple = self.triple
-        if triple.endswith("eabihf") and triple.count("-") == 2:
-            # Without a vendor LLVM takes "linux" for it, and does not see the ABI: functions
-            # that convert 64-bit integers would return floats where the caller does not look.
+        if triple.count("-") == 2:
             triple = triple.replace("-", "-unknown-", 1)
         options = dict[str, object](kind="llvm", mtriple=triple, mcpu=self.cpu)
         if self.features:

@@ -14,8 +14,9 @@ from tvm.script.ir_builder import tirx as T  # noqa: N812 - as TVM writes it
 from tvmake import constants
 from tvmake.kernels.suppression import select_boxes
 from tvmake.kernels.unique import unique_rows
+from tvmake.op_patterns import OPAQUE
 
-from .expressions import OPAQUE, element, int64, is_nonzero
+from .expressions import element, int64, is_nonzero
 from .symbolic import is_static, product
 
 if TYPE_CHECKING:

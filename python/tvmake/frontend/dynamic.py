@@ -12,8 +12,10 @@ import numpy as np
 import onnx
 from tvm import relax, te
 
+from tvmake.op_patterns import OPAQUE
+
 from . import data_operators, loops, shape_operators
-from .expressions import OPAQUE, extents_tensor
+from .expressions import extents_tensor
 from .shape_rules import EXACT_ON_INTEGERS, RULES
 from .slice_operator import convert_slice
 from .symbolic import Shapes, is_static, product

@@ -9,8 +9,6 @@ import numpy as np
 import tvm_ffi
 from tvm import te, tirx
 
-OPAQUE = 8  # TVM's OpPatternKind.kOpaque: not to be fused
-
 
 def element(tensor: te.Tensor) -> Any:
     """The one element of a tensor."""

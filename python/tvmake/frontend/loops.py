@@ -15,7 +15,9 @@ from tvm import relax, te, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T  # noqa: N812 - as TVM writes it
 
-from .expressions import OPAQUE, element, int64
+from tvmake.op_patterns import OPAQUE
+
+from .expressions import element, int64
 
 if TYPE_CHECKING:
     from onnx import NodeProto

@@ -10,7 +10,9 @@ import onnx
 import tvm
 from tvm import relax, te, tirx
 
-from .expressions import OPAQUE, ceil_quotient, element, int64, reads_tensor
+from tvmake.op_patterns import OPAQUE
+
+from .expressions import ceil_quotient, element, int64, reads_tensor
 from .symbolic import is_static, product
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tvm import relax, te, tirx
 
-from .expressions import OPAQUE, ceil_quotient, extents_tensor, int64, reads_tensor
+from tvmake.op_patterns import OPAQUE
+
+from .expressions import ceil_quotient, extents_tensor, int64, reads_tensor
 from .symbolic import is_static
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from typing import Any
 
 from tvm import s_tir, tirx
 
+from tvmake.op_patterns import OPAQUE, PATTERN
+
 HAND_WRITTEN = "tvmake.hand_written"
 IN_PLACE = "tvmake.in_place"
-_OPAQUE = 8  # relax's OpPatternKind: not to be fused
 _KINDS = {"serial": tirx.ForKind.SERIAL, "parallel": tirx.ForKind.PARALLEL}
 
 Expr = Any  # a TIR expression, or a number
@@ -97,7 +98,7 @@ class Builder:
         root = s_tir.SBlock([], [], [], "root", body, None, self._scratch)
         function = tirx.PrimFunc(self._parameters, s_tir.SBlockRealize([], True, root))
         pairs = [number for pair in in_place for number in pair]
-        attributes = {"s_tir": True, "tirx.noalias": not pairs, "op_pattern": _OPAQUE}
+        attributes = {"s_tir": True, "tirx.noalias": not pairs, PATTERN: OPAQUE}
         return function.with_attrs({**attributes, HAND_WRITTEN: True, IN_PLACE: pairs})
 
 

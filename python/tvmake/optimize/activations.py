@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tvm import relax
 
-from tvmake.optimize.main_function import MainFunction, Replacement, identity, scalar, shape
+from tvmake.optimize.main_function import MainFunction, Replacement, replace_values, scalar, shape
 
 if TYPE_CHECKING:
     import tvm
@@ -24,15 +24,12 @@ _CUBIC = 0.044715  # of GELU's approximation by tanh (Hendrycks and Gimpel, 2016
 
 def recognize_activations(module: tvm.IRModule) -> tvm.IRModule:
     """Put GELU (by erf and by tanh) and SiLU in the place of what they are written as."""
-    main = MainFunction(module)
-    if not main.is_straight:
-        return module
-    replacements: dict[Any, Replacement] = {}
-    for binding in main.bindings:
-        found = _match(binding.var, main)
-        if found:
-            replacements[identity(binding.var)] = _replacement(*found)
-    return main.rebuild(replacements)
+    return replace_values(module, _activation)
+
+
+def _activation(variable: relax.Var, main: MainFunction) -> Replacement | None:
+    found = _match(variable, main)
+    return _replacement(*found) if found else None
 
 
 _Operator = Callable[[relax.Expr], relax.Expr]

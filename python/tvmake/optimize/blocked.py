@@ -16,6 +16,8 @@ import numpy as np
 from tvm import te, tirx, topi
 
 from tvmake.optimize.channels import Channels
+from tvmake.schedule.convolution import ANNOTATION, CONVOLUTION
+from tvmake.schedule.depthwise import DEPTHWISE, DEPTHWISE_ANNOTATION, POOL, POOL_ANNOTATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,8 +147,8 @@ def _convolution(
     return te.compute(
         (batch, blocks, *window.output(size, kernel), outer),
         value,
-        name="convolution_blocked",
-        attrs={"tvmake.convolution": numbers},
+        name=CONVOLUTION,
+        attrs={ANNOTATION: numbers},
     )
 
 
@@ -165,8 +167,8 @@ def depthwise(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
     return te.compute(
         (batch, blocks, *window.output(size, kernel), block),
         value,
-        name="depthwise_blocked",
-        attrs={"tvmake.depthwise": [*window.strides, *window.dilation, *window.before]},
+        name=DEPTHWISE,
+        attrs={DEPTHWISE_ANNOTATION: [*window.strides, *window.dilation, *window.before]},
     )
 
 
@@ -228,7 +230,7 @@ def pool(
 
     numbers = [int(is_max), *kernel, *window.strides, *window.dilation, top, left]
     shape = (batch, blocks, *size, lanes)
-    result = te.compute(shape, value, name="pool_blocked", attrs={"tvmake.pool": numbers})
+    result = te.compute(shape, value, name=POOL, attrs={POOL_ANNOTATION: numbers})
     if is_max:
         return result
 

@@ -12,9 +12,8 @@ from tvm import relax
 from tvmake.optimize.main_function import (
     MainFunction,
     Replacement,
-    call_name,
     constant,
-    identity,
+    replace_values,
     reshaped,
     shape,
 )
@@ -56,21 +55,14 @@ def plain_convolutions(module: tvm.IRModule) -> tvm.IRModule:
     with s·s times the channels, then the pictures are interleaved (Shi et al., "Is the
     deconvolution layer the same as a convolutional layer?", arXiv:1609.07009).
     """
-    main = MainFunction(module)
-    if not main.is_straight:
-        return module
-    replacements: dict[Any, Replacement] = {}
-    for binding in main.bindings:
-        name = call_name(binding.value)
-        if name == "relax.nn.conv1d":
-            replacement = _flat(binding.value, binding.var)
-        elif name in ("relax.nn.conv1d_transpose", "relax.nn.conv2d_transpose"):
-            replacement = _transposed(binding.value, binding.var)
-        else:
-            continue
-        if replacement:
-            replacements[identity(binding.var)] = replacement
-    return main.rebuild(replacements)
+    return replace_values(module, _plain)
+
+
+def _plain(variable: relax.Var, main: MainFunction) -> Replacement | None:
+    if (call := main.call(variable, "relax.nn.conv1d")) is not None:
+        return _flat(call, variable)
+    call = main.call(variable, "relax.nn.conv1d_transpose", "relax.nn.conv2d_transpose")
+    return _transposed(call, variable) if call is not None else None
 
 
 def _read(call: relax.Call, variable: relax.Var, kernels: Sequence[str]) -> _Convolution | None:

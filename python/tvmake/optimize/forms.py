@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tvm import relax
 
-from tvmake.frontend.expressions import OPAQUE
+from tvmake.op_patterns import OPAQUE, PATTERN
 from tvmake.optimize import blocked
 from tvmake.optimize.main_function import reshaped
 
@@ -101,7 +101,7 @@ def _move(
     call = builder.call_te(
         *(operator, data, relax.const(places)),
         primfunc_name_hint="channels",
-        primfunc_attrs={"op_pattern": OPAQUE},
+        primfunc_attrs={PATTERN: OPAQUE},
     )
     return builder.emit(call)
 

@@ -7,13 +7,9 @@ from typing import Any
 import tvm
 from tvm import relax, tirx
 
-from tvmake.frontend.expressions import OPAQUE
+from tvmake.op_patterns import BROADCAST, INJECTIVE, OPAQUE, OUT_ELEMENTWISE_FUSABLE, PATTERN
 from tvmake.optimize.main_function import identity
 from tvmake.optimize.movement import elements, movement
-
-# TVM's kinds of operators, in its order; those up to BROADCAST become the end of a convolution.
-_BROADCAST, _INJECTIVE, _SUM = 1, 2, 4
-_PATTERN = "op_pattern"
 
 
 def limit_fusion(module: tvm.IRModule) -> tvm.IRModule:
@@ -34,7 +30,7 @@ def _keep_movements(module: tvm.IRModule) -> None:
         if isinstance(function, tirx.PrimFunc) and (moved := movement(function)):
             operand, *results = function.params
             if moved.is_join or any(elements(r) < elements(operand) for r in results):
-                module[variable] = function.with_attr(_PATTERN, OPAQUE)
+                module[variable] = function.with_attr(PATTERN, OPAQUE)
 
 
 def _keep_broadcasts(module: tvm.IRModule) -> None:
@@ -42,6 +38,7 @@ def _keep_broadcasts(module: tvm.IRModule) -> None:
 
     Squeeze-and-excite multiplies a whole picture by what was computed for each of its channels.
     """
+    # Operators up to BROADCAST become the end of a convolution.
     sums: set[Any] = set()  # variables that are the end of a convolution, or alike
     for block in module["main"].body.blocks:
         for binding in block.bindings:
@@ -49,7 +46,7 @@ def _keep_broadcasts(module: tvm.IRModule) -> None:
             if not isinstance(call, relax.Call) or call.op != tvm.ir.Op.get("relax.call_tir"):
                 continue
             function = module[call.args[0]]
-            pattern = int(function.attrs.get(_PATTERN, OPAQUE))
+            pattern = int(function.attrs.get(PATTERN, OPAQUE))
             operands = call.args[1].fields if isinstance(call.args[1], relax.Tuple) else []
             ends = [
                 elements(parameter)
@@ -57,7 +54,7 @@ def _keep_broadcasts(module: tvm.IRModule) -> None:
                 if isinstance(operand, relax.Var) and identity(operand) in sums
             ]
             size = elements(function.params[-1])
-            if pattern <= _BROADCAST and any(end < size for end in ends):
-                module[call.args[0]] = function.with_attr(_PATTERN, _INJECTIVE)
-            elif pattern == _SUM or (pattern <= _BROADCAST and ends):
+            if pattern <= BROADCAST and any(end < size for end in ends):
+                module[call.args[0]] = function.with_attr(PATTERN, INJECTIVE)
+            elif pattern == OUT_ELEMENTWISE_FUSABLE or (pattern <= BROADCAST and ends):
                 sums.add(identity(binding.var))

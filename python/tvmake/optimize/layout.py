@@ -16,6 +16,7 @@ from tvm import relax
 
 from tvmake import constants
 from tvmake.kernels import lrn, resize
+from tvmake.op_patterns import OUT_ELEMENTWISE_FUSABLE, PATTERN
 from tvmake.optimize import blocked, winograd
 from tvmake.optimize.blocked import Window, extent
 from tvmake.optimize.channels import Channels
@@ -43,7 +44,6 @@ _POOLS = tuple(f"relax.nn.{kind}_pool{rank}d" for kind in ("max", "avg") for ran
 _LAYOUTS = [("NCHW", "OIHW", "NCHW"), ("NCDHW", "OIDHW", "NCDHW")]
 _RANKS = (4, 5)  # of what may have its channels in blocks
 _SMALLEST_BLOCK = 4
-_OUT_ELEMENTWISE_FUSABLE = 4  # TVM's name for what takes elementwise operators after it
 
 
 def block_layouts(
@@ -175,7 +175,7 @@ class _Rewriter:
         fuses: bool = False,
     ) -> relax.Call:
         """A call of a kernel; one that `fuses` is fused with what follows element by element."""
-        attributes = {"op_pattern": _OUT_ELEMENTWISE_FUSABLE} if fuses else None
+        attributes = {PATTERN: OUT_ELEMENTWISE_FUSABLE} if fuses else None
         return self.builder.call_te(
             operator, *operands, primfunc_name_hint=hint, primfunc_attrs=attributes
         )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Emits what stands for a value; gets the builder, old expression -> new, and the value's name.
 Replacement = Callable[[relax.BlockBuilder, Callable[[relax.Expr], relax.Expr], str], relax.Expr]
+# Gives what is to stand for a value of `main`, if anything.
+Rule = Callable[[relax.Var, "MainFunction"], Replacement | None]
 
 
 class MainFunction:
@@ -75,6 +77,15 @@ class MainFunction:
                 result = builder.emit_output(new(main.body.body))
             builder.emit_func_output(result)
         return _with_main(builder.get(), self.module, main)
+
+
+def replace_values(module: tvm.IRModule, rule: Rule) -> tvm.IRModule:
+    """The module with all values of `main` computed otherwise that a rule has something for."""
+    main = MainFunction(module)
+    if not main.is_straight:
+        return module
+    found = ((b.var, rule(b.var, main)) for b in main.bindings)
+    return main.rebuild({identity(var): made for var, made in found if made is not None})
 
 
 def identity(variable: relax.Expr) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tvm import relax
 
@@ -13,8 +13,8 @@ from tvmake.optimize.main_function import (
     Replacement,
     call_kernel,
     dtype,
-    identity,
     operator,
+    replace_values,
     reshaped,
     shape,
 )
@@ -31,15 +31,12 @@ _LAYER_NORM, _RMS_NORM = "relax.nn.layer_norm", "relax.nn.rms_norm"
 
 def fuse_normalizations(module: tvm.IRModule, cpu: CpuModel) -> tvm.IRModule:
     """Replace float32 layer norms and RMS norms of the last axes, of static shape, by kernels."""
-    main = MainFunction(module)
-    if not main.is_straight:
-        return module
-    replacements: dict[Any, Replacement] = {}
-    for binding in main.bindings:
-        call = main.call(binding.var, _LAYER_NORM, _RMS_NORM)
-        if call is not None and _fits(call):
-            replacements[identity(binding.var)] = _replacement(call, cpu)
-    return main.rebuild(replacements)
+
+    def rule(variable: relax.Var, main: MainFunction) -> Replacement | None:
+        call = main.call(variable, _LAYER_NORM, _RMS_NORM)
+        return _replacement(call, cpu) if call is not None and _fits(call) else None
+
+    return replace_values(module, rule)
 
 
 def _fits(call: relax.Call) -> bool:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from tvm import relax, te
 
+from tvmake.op_patterns import OUT_ELEMENTWISE_FUSABLE, PATTERN
 from tvmake.optimize.main_function import (
     MainFunction,
     Replacement,
     dtype,
-    identity,
+    replace_values,
     shape,
 )
 from tvmake.schedule.product import ANNOTATION, PRODUCT
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _FEWEST_ROWS = 8  # for which packing pays
 _SMALLEST_DEPTH = 8
-_OUT_ELEMENTWISE_FUSABLE = 4  # TVM's name for what takes elementwise operators after it
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,16 @@ class _Operand:
 
 def write_products(module: tvm.IRModule, cpu: CpuModel) -> tvm.IRModule:
     """Replace float32 products of computed matrices by kernels of their own, where they pay."""
-    main = MainFunction(module)
-    if not main.is_straight:
-        return module
-    replacements: dict[Any, Replacement] = {}
-    for binding in main.bindings:
-        call = main.call(binding.var, "relax.matmul")
-        if call is None or not all(
-            dtype(value) == "float32" for value in (*call.args, binding.var)
-        ):
-            continue
+
+    def rule(variable: relax.Var, main: MainFunction) -> Replacement | None:
+        call = main.call(variable, "relax.matmul")
+        if call is None or any(dtype(value) != "float32" for value in (*call.args, variable)):
+            return None
         left, right = (_Operand.of(argument, main) for argument in call.args)
-        if _pays(left.shape, right.shape, shape(binding.var), cpu):
-            replacements[identity(binding.var)] = _replacement(left, right)
-    return main.rebuild(replacements)
+        pays = _pays(left.shape, right.shape, shape(variable), cpu)
+        return _replacement(left, right) if pays else None
+
+    return replace_values(module, rule)
 
 
 def _pays(left: Sequence[Any], right: Sequence[Any], result: Sequence[Any], cpu: CpuModel) -> bool:
@@ -93,7 +89,7 @@ def _replacement(left: _Operand, right: _Operand) -> Replacement:
             new(left.source),
             new(right.source),
             primfunc_name_hint="product",
-            primfunc_attrs={"op_pattern": _OUT_ELEMENTWISE_FUSABLE},
+            primfunc_attrs={PATTERN: OUT_ELEMENTWISE_FUSABLE},
         )
         return builder.emit(call, name_hint=name)
 

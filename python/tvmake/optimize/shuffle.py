@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tvm import relax
 
-from tvmake.optimize.main_function import MainFunction, Replacement, call_name, identity, shape
+from tvmake.optimize.main_function import MainFunction, Replacement, replace_values, shape
 
 if TYPE_CHECKING:
     import tvm
@@ -19,16 +19,13 @@ if TYPE_CHECKING:
 
 def recognize_shuffles(module: tvm.IRModule) -> tvm.IRModule:
     """Rewrite what only changes the order of the channels of [N, C, H, W] into `take`."""
-    main = MainFunction(module)
-    if not main.is_straight:
-        return module
-    replacements: dict[Any, Replacement] = {}
-    for binding in main.bindings:
-        if call_name(binding.value) != "relax.reshape":
-            continue
-        if found := _match(binding.value.args[0], shape(binding.var), main):
-            replacements[identity(binding.var)] = _take(*found)
-    return main.rebuild(replacements)
+    return replace_values(module, _shuffle)
+
+
+def _shuffle(variable: relax.Var, main: MainFunction) -> Replacement | None:
+    joined = main.call(variable, "relax.reshape")
+    found = _match(joined.args[0], shape(variable), main) if joined is not None else None
+    return _take(*found) if found else None
 
 
 def _match(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tvm import relax
 
 from tvmake.optimize.main_function import (
     MainFunction,
     Replacement,
-    call_name,
-    identity,
+    operator,
+    replace_values,
     reshaped,
     shape,
 )
@@ -22,22 +22,20 @@ if TYPE_CHECKING:
 
 def simplify_shapes(module: tvm.IRModule) -> tvm.IRModule:
     """Join reshapes of reshapes and transpositions of transpositions; drop what changes nothing."""
-    main = MainFunction(module)
-    if not main.is_straight:
-        return module
-    replacements: dict[Any, Replacement] = {}
-    for binding in main.bindings:
-        name = call_name(binding.value)
-        if name == "relax.reshape":
-            source = _source(binding.var, main)
-            if source.same_as(binding.value.args[0]) and shape(source) != shape(binding.var):
-                continue
-            replacements[identity(binding.var)] = _reshape(source, shape(binding.var))
-        elif name == "relax.permute_dims":
-            source, axes = _permutation(binding.var, main)
-            if not source.same_as(binding.value.args[0]) or axes == sorted(axes):
-                replacements[identity(binding.var)] = _permute(source, axes)
-    return main.rebuild(replacements)
+    return replace_values(module, _simplified)
+
+
+def _simplified(variable: relax.Var, main: MainFunction) -> Replacement | None:
+    call = main.call(variable, "relax.reshape", "relax.permute_dims")
+    if call is None:
+        return None
+    if operator(call) == "relax.reshape":
+        source = _source(variable, main)
+        is_one = source.same_as(call.args[0]) and shape(source) != shape(variable)
+        return None if is_one else _reshape(source, shape(variable))
+    source, axes = _permutation(variable, main)
+    is_one = source.same_as(call.args[0]) and axes != sorted(axes)
+    return None if is_one else _permute(source, axes)
 
 
 def _source(variable: relax.Expr, main: MainFunction) -> relax.Expr:

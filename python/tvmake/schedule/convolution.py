@@ -238,11 +238,7 @@ class _Nest:
         tasks = math.prod(counts)
 
         def task(index: Any) -> tirx.Stmt:
-            places = []
-            for count in reversed(counts):
-                places.append(index % count if count > 1 else loops.integer(0))
-                index = index // count if count > 1 else index
-            channel, image, group, picture = places
+            picture, group, image, channel = loops.places(index, counts)
             return self._channels(picture, group, image, channel)
 
         return loops.parallel(tasks, task)

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
     from tvmake.schedule.cpu import CpuModel
 
-_DEPTHWISE = "depthwise_blocked"
-_ANNOTATION = "tvmake.depthwise"
-_POOL = "pool_blocked"
-_POOL_ANNOTATION = "tvmake.pool"
+# The blocks that the rules look for, and where these have their windows.
+DEPTHWISE = "depthwise_blocked"
+DEPTHWISE_ANNOTATION = "tvmake.depthwise"
+POOL = "pool_blocked"
+POOL_ANNOTATION = "tvmake.pool"
 _TASKS = 8  # to keep a few cores evenly busy
 _WIDEST = 16  # wider tiles are more code, and no faster
 _NARROWEST = 4
@@ -109,11 +110,11 @@ class _Sliding:
 
 def depthwise_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
     """The rule for a depthwise convolution and what follows it element by element."""
-    fused = take_apart(function, _DEPTHWISE, ("padded",))
+    fused = take_apart(function, DEPTHWISE, ("padded",))
     if fused is None or len(fused.output.shape) > 5:  # one with a depth
         return None
     weight = fused.params[1]
-    shapes = _Sliding.of(fused, _shape(weight)[1:3], fused.annotations[_ANNOTATION])
+    shapes = _Sliding.of(fused, _shape(weight)[1:3], fused.annotations[DEPTHWISE_ANNOTATION])
 
     def add(total: Any, x: Any, block: Any, kh: Any, kw: Any, lane: Any) -> Any:
         return total + x * loops.load(weight, block, kh, kw, lane)
@@ -124,10 +125,10 @@ def depthwise_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFu
 
 def pooling(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
     """The rule for a maximum or a sum of windows and what follows it element by element."""
-    fused = take_apart(function, _POOL, ())
+    fused = take_apart(function, POOL, ())
     if fused is None:
         return None
-    is_max, kernel_h, kernel_w, *numbers = fused.annotations[_POOL_ANNOTATION]
+    is_max, kernel_h, kernel_w, *numbers = fused.annotations[POOL_ANNOTATION]
     shapes = _Sliding.of(fused, (int(kernel_h), int(kernel_w)), numbers)
 
     def add(total: Any, x: Any, *_: Any) -> Any:

@@ -50,6 +50,15 @@ def sequence(statements: Sequence[tirx.Stmt]) -> tirx.Stmt:
     return statements[0] if len(statements) == 1 else tirx.SeqStmt(list(statements))
 
 
+def places(index: Any, extents: Sequence[int]) -> list[Any]:
+    """The indices of nested loops over `extents` from the one of a loop over all of them."""
+    found = []
+    for extent in reversed(extents):
+        found.append(index % extent if extent > 1 else integer(0))
+        index = index // extent if extent > 1 else index
+    return found[::-1]
+
+
 def load(buffer: tirx.Buffer, *indices: Any) -> Any:
     """An element of a buffer."""
     return tirx.BufferLoad(buffer, [_expr(index) for index in indices])

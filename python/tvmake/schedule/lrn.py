@@ -35,7 +35,7 @@ class _Shapes:
     channels: int
 
 
-def normalization(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
+def local_response_normalization(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
     """The rule for a local response normalization and what follows it element by element."""
     fused = take_apart(function, LRN, (SUMS,))
     if fused is None or ANNOTATION not in fused.annotations:

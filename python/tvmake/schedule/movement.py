@@ -120,8 +120,7 @@ def _nest(
         groups = min(columns.count, -(-_TASKS // count))
 
         def task(index: Any) -> tirx.Stmt:
-            places = _places(index, (*outer, rows.count, groups))
-            *before, row, group = places
+            *before, row, group = loops.places(index, (*outer, rows.count, groups))
             top = rows.start + row * rows.step
 
             def tile(step: Any) -> tirx.Stmt:
@@ -144,15 +143,6 @@ def _nest(
     columns += [Part(whole * size, rest, 1)] if rest else []
     rows = parts(height, min(size, _MOST_ROWS))
     return loops.sequence([tiles(*part) for part in itertools.product(rows, columns)])
-
-
-def _places(index: Any, extents: Sequence[int]) -> list[Any]:
-    """The indices of loops over `extents` that are run as one."""
-    places = []
-    for extent in reversed(extents):
-        places.append(index % extent if extent > 1 else loops.integer(0))
-        index = index // extent if extent > 1 else index
-    return places[::-1]
 
 
 def _same(expression: Any) -> Any:

@@ -113,7 +113,7 @@ class _Nest:
 
         def panel(index: Any) -> tirx.Stmt:
             number, vector = index // vectors, index % vectors
-            batch = _split(number, outer)
+            batch = loops.places(number, outer)
 
             def row(k: Any, count: int) -> tirx.Stmt:
                 def copy(lane: Any) -> tirx.Stmt:
@@ -143,7 +143,7 @@ class _Nest:
         groups = min(tiles, -(-_TASKS // (matrices * blocks))) if not self.is_small else 1
 
         def task(index: Any) -> tirx.Stmt:
-            batch = _split(index // (blocks * groups), self.batch)
+            batch = loops.places(index // (blocks * groups), self.batch)
             block, group = index // groups % blocks, index % groups
             return self._block(batch, block, group, groups)
 
@@ -269,12 +269,3 @@ def _pieces(panel_bytes: int, depth: int, cpu: CpuModel) -> int:
     """Into how many equal pieces to cut sums, for a panel of one to stay in the first cache."""
     wanted = -(-panel_bytes // (cpu.l1_bytes // 2)) if 4 * panel_bytes > 3 * cpu.l1_bytes else 1
     return next((n for n in range(wanted, 2 * wanted) if depth % n == 0), 1)
-
-
-def _split(index: Any, sizes: Sequence[int]) -> list[Any]:
-    """Indices of several axes from one that counts through all of them."""
-    result: list[Any] = []
-    for size in reversed(sizes):
-        result.insert(0, index % size if size > 1 else loops.integer(0))
-        index = index // size if size > 1 else index
-    return result

@@ -13,7 +13,7 @@ from tvmake.schedule.convolution import direct_convolution
 from tvmake.schedule.depthwise import depthwise_convolution, pooling
 from tvmake.schedule.dynamic import is_dynamic, schedule_dynamic
 from tvmake.schedule.elementwise import inline, map_elements
-from tvmake.schedule.lrn import normalization
+from tvmake.schedule.lrn import local_response_normalization
 from tvmake.schedule.movement import move_pieces
 from tvmake.schedule.primitives import attempt, block_names
 from tvmake.schedule.product import matrix_product
@@ -34,7 +34,7 @@ WHOLE_KERNELS: tuple[Callable[[tirx.PrimFunc, CpuModel], tirx.PrimFunc | None], 
     depthwise_convolution,
     pooling,
     winograd_convolution,
-    normalization,
+    local_response_normalization,
     matrix_product,
 )
 

@@ -131,9 +131,9 @@ def choose_groups(work: Work, cpu: CpuModel) -> tuple[int, int]:
         tasks = _TASK_CYCLES * math.prod(choice)
         return tasks + traffic(choice[0]) / _CACHE_BANDWIDTH + work.cycles * _idle(work, *choice)
 
-    channels = {-(-work.passes // most) for most in range(1, work.passes + 1)}
+    channels = sorted({-(-work.passes // most) for most in range(1, work.passes + 1)})
     groups = range(1, min(work.positions, _MOST_GROUPS) + 1)
-    return min(((g, c) for g in groups for c in sorted(channels)), key=cost)
+    return min(((g, c) for g in groups for c in channels), key=cost)
 
 
 def _idle(work: Work, groups: int, channels: int) -> float:

@@ -10,12 +10,11 @@ from tvm import relax, tirx
 
 from tvmake.elements import ELEMENTS, storage
 from tvmake.frontend.onnx_file import dtype_name
+from tvmake.op_patterns import REDUCTION
 
 from . import elements
 from .elements import INTEGER_BITS
 from .operator import Converter, Operator
-
-_ENDS_A_KERNEL = 3  # TVM's name: a reduction, which takes elementwise operators before it only
 
 
 def cast(
@@ -67,7 +66,7 @@ def _map(
 ) -> relax.Expr:
     # What encodes reads its operand several times: a chain of such in one kernel would double the
     # expression again and again.
-    attributes = {"op_pattern": _ENDS_A_KERNEL} if name == "encode" else {}
+    attributes = {"op_pattern": REDUCTION} if name == "encode" else {}
     return operator.call_te(elements.elementwise(function, name), value, name=name, **attributes)
 
 
