@@ -92,6 +92,29 @@ def test_provenance_of_equal_kernels(tmp_path: Path) -> None:
         ]
 
 
+def test_provenance_of_branches(tmp_path: Path) -> None:
+    """A node that is folded away counts to what its result leads to, not to its neighbour."""
+    nodes = [
+        node("Conv", "x v", "long", pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
+        node("BatchNormalization", "long g b m s", "normal"),
+        node("Conv", "x w", "short", kernel_shape=[1, 1]),
+        node("Add", "normal short", "sum"),
+        node("Relu", "sum", "y"),
+    ]
+    norm = {name: np.abs(random(4, seed=i)) + 1 for i, name in enumerate("gbms")}
+    weights = norm | {"v": random(4, 4, 3, 3), "w": random(4, 4, 1, 1)}
+    path = save(tmp_path / "m.onnx", nodes, {"x": (1, 4, 6, 6)}, ["y"], weights)
+    sources = [
+        {source.name for source in call.provenance.sources}
+        for call in compile_model(spec(path)).graph.calls
+        if call.provenance and "conv2d" in call.name
+    ]
+    (long,) = (names for names in sources if "node_long" in names)
+    (short,) = (names for names in sources if "node_short" in names)
+    assert "node_normal" in long
+    assert not {"node_long", "node_normal"} & short
+
+
 def test_outputs_never_alias(tmp_path: Path) -> None:
     """An input, a weight, and one value twice, all handed out as outputs."""
     nodes = [

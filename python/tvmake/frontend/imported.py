@@ -23,14 +23,21 @@ class SourceNode:
 
     Attributes:
         name: the node's name, or the one of its first output if it has none.
-        output: the tensor that the operator defines, in the model's words.
+        inputs: the tensors that the operator reads, in the model's words.
+        outputs: the tensors that it defines.
         is_constant: whether it depends on no input, so that it is computed at compile time.
     """
 
     name: str
     op_type: str
-    output: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     is_constant: bool = False
+
+    @property
+    def output(self) -> str:
+        """The first tensor that the operator defines."""
+        return self.outputs[0]
 
 
 @dataclass(frozen=True)

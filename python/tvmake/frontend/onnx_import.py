@@ -364,7 +364,8 @@ def _source_nodes(graph: onnx.GraphProto) -> list[SourceNode]:
         is_constant = constants.issuperset(node.input)
         if is_constant:
             constants.update(node.output)
-        nodes.append(SourceNode(node_name(node), node.op_type, node.output[0], is_constant))
+        inputs, outputs = tuple(node.input), tuple(node.output)
+        nodes.append(SourceNode(node_name(node), node.op_type, inputs, outputs, is_constant))
     return nodes
 
 

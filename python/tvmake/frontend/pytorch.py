@@ -172,11 +172,11 @@ def _source_nodes(program: Program, outputs: dict[str, fx.Node]) -> tuple[Source
         is_constant = varying.isdisjoint(source.name for source in node.all_input_nodes)
         if not is_constant:
             varying.add(node.name)
-        nodes.append(
-            SourceNode(
-                node_name(node), operator_name(node), names.get(node, node.name), is_constant
-            )
+        inputs, output = (
+            tuple(names.get(value, value.name) for value in values)
+            for values in (node.all_input_nodes, (node,))
         )
+        nodes.append(SourceNode(node_name(node), operator_name(node), inputs, output, is_constant))
     return tuple(nodes)
 
 

@@ -224,7 +224,7 @@ class _Converter(tflite_frontend.OperatorConverter):  # type: ignore[misc] # TVM
             is_constant = inputs.isdisjoint(sources)
             if not is_constant:
                 inputs.update(names)
-            self.nodes.append(SourceNode(names[0], kind, names[0], is_constant))
+            self.nodes.append(SourceNode(names[0], kind, tuple(sources), tuple(names), is_constant))
             result = self.convert_map[kind](op=operator)
             if result is not None:
                 self._keep(index, names, self.bb.normalize(result))

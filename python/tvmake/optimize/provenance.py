@@ -136,15 +136,16 @@ def _bindings(function: relax.Function) -> Iterator[relax.Binding]:
 
 
 def _absorbed(left: set[int], model: ImportedModel) -> dict[int, tuple[int, ...]]:
-    """Nodes that were folded away count to the next one that is left."""
+    """Nodes that were folded away count to the first one that is left of those they lead to."""
     absorbed: dict[int, tuple[int, ...]] = {}
-    waiting: list[int] = []
-    for index, node in enumerate(model.nodes):
-        if not node.is_constant:
-            waiting.append(index)
-        if index in left:
-            absorbed[index] = tuple(waiting)
-            waiting = []
+    heirs: dict[str, int] = {}  # of what reads a tensor, the first node that is left
+    for index, node in reversed(list(enumerate(model.nodes))):
+        found = [heirs[name] for name in node.outputs if name in heirs]
+        if node.is_constant or not (found or index in left):
+            continue
+        heir = index if index in left else min(found)
+        absorbed[heir] = (index, *absorbed.get(heir, ()))
+        heirs.update((name, min(heir, heirs.get(name, heir))) for name in node.inputs)
     return absorbed
 
 
