@@ -115,6 +115,15 @@ def test_provenance_of_branches(tmp_path: Path) -> None:
     assert not {"node_long", "node_normal"} & short
 
 
+def test_provenance_of_products(tmp_path: Path) -> None:
+    nodes = [node("Gemm", "x w b", "h"), node("Relu", "h", "r"), node("Softmax", "r", "y")]
+    weights = {"w": random(8, 6), "b": random(6)}
+    path = save(tmp_path / "m.onnx", nodes, {"x": (3, 8)}, ["y"], weights)
+    calls = compile_model(spec(path)).graph.calls
+    sources = [[s.op_type for s in c.provenance.sources] for c in calls if c.provenance]
+    assert sources == [["Gemm", "Relu"], ["Softmax"]]
+
+
 def test_outputs_never_alias(tmp_path: Path) -> None:
     """An input, a weight, and one value twice, all handed out as outputs."""
     nodes = [

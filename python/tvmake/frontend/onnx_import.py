@@ -296,7 +296,7 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc] # TVM ha
             self._operator(proto, list(inputs), attrs),
             lambda operator: self._convert(operator, op_name, opset),
         )
-        if isinstance(result, relax.Call):
+        if isinstance(result, relax.Call | relax.TupleGetItem):
             result = self.bb.emit(result, name_hint=variable_name(node))
         return result
 

@@ -15,6 +15,7 @@ from tvmake.optimize.dense import fuse_dense
 from tvmake.optimize.fold import fold_batch_norm
 from tvmake.optimize.fusion import limit_fusion
 from tvmake.optimize.layout import block_layouts
+from tvmake.optimize.main_function import MainFunction
 from tvmake.optimize.normalization import fuse_normalizations
 from tvmake.optimize.products import write_products
 from tvmake.optimize.provenance import Provenance, trace_groups
@@ -83,6 +84,8 @@ def optimize(
             _transform.DeadCodeElimination(["main"]),
         )
         unfused, module = module, _sequence(limit_fusion(module), _transform.FuseOps())
+        if (fused := MainFunction(module)).is_straight:
+            module = _sequence(fused.with_distinct_names(), _transform.CanonicalizeBindings())
         groups = trace_groups(unfused, module, model)
         module = _sequence(
             module,

@@ -153,9 +153,9 @@ def _replacement(found: _Match, cpu: CpuModel) -> Replacement:
             reshaped(builder, new(operand), (math.prod(shape(operand)),))
             for operand in found.operands
         ]
-        size = (found.spec.result.size,)
-        result = call_kernel(builder, attention(found.spec, cpu), "attention", operands, size)
-        return builder.emit(relax.op.reshape(result, shape(found.last)), name_hint=name)
+        kernel, size = attention(found.spec, cpu), (found.spec.result.size,)
+        result = shape(found.last)
+        return call_kernel(builder, kernel, "attention", operands, size, result, name)
 
     return emit
 

@@ -127,8 +127,8 @@ class _Product:
                 arguments.append(relax.const(np.pad(self.bias, (0, padding))))
             if self.residual is not None:
                 arguments.append(reshaped(builder, new(self.residual), (rows, columns)))
-            product = call_kernel(builder, dense(spec, cpu), "dense", arguments, (rows, columns))
-            return builder.emit(relax.op.reshape(product, result), name_hint=name)
+            kernel, written = dense(spec, cpu), (rows, columns)
+            return call_kernel(builder, kernel, "dense", arguments, written, result, name)
 
         return emit
 

@@ -29,7 +29,10 @@ class MainFunction:
         self.module = module
         main = module["main"]
         self.bindings = [b for block in main.body.blocks for b in block.bindings]
-        self.is_straight = all(isinstance(b, relax.VarBinding) for b in self.bindings)
+        self.is_straight = all(
+            isinstance(b, relax.VarBinding) and not isinstance(b.value, relax.If)
+            for b in self.bindings
+        )
         self._calls = {
             identity(b.var): b.value for b in self.bindings if isinstance(b.value, relax.Call)
         }
@@ -56,8 +59,13 @@ class MainFunction:
         Args:
             replacements: identity of a variable -> what stands for it.
         """
-        if not replacements:
-            return self.module
+        return self._rewritten(replacements) if replacements else self.module
+
+    def with_distinct_names(self) -> tvm.IRModule:
+        """The module with no two values of one name; they are not unique in Relax."""
+        return self._rewritten({})
+
+    def _rewritten(self, replacements: dict[Any, Replacement]) -> tvm.IRModule:
         main = self.module["main"]
         builder = relax.BlockBuilder(self.module)
         parameters = [relax.Var(p.name, p.ty) for p in main.params]
@@ -135,11 +143,25 @@ def call_kernel(
     hint: str,
     arguments: Sequence[relax.Expr],
     result: tuple[int, ...],
+    view: tuple[int, ...],
+    name: str,
 ) -> relax.Expr:
-    """Emit a call of a hand-written kernel with one float32 result."""
+    """Emit a call of a hand-written kernel with one float32 result.
+
+    Args:
+        builder: of the new main.
+        kernel: what to call.
+        hint: for the kernel's name.
+        arguments: what it reads.
+        result: the shape that it writes.
+        view: the shape that the model's tensor has.
+        name: the value's.
+    """
     function = builder.add_func(kernel, hint)
     call = relax.call_tir(function, list(arguments), out_ty=relax.TensorType(result, "float32"))
-    return builder.emit(call)
+    if view == result:
+        return builder.emit(call, name_hint=name)
+    return builder.emit(relax.op.reshape(builder.emit(call), view), name_hint=name)
 
 
 def reshaped(

@@ -71,7 +71,6 @@ def _replacement(call: relax.Call, cpu: CpuModel) -> Replacement:
         arguments += [reshaped(builder, new(p), (length,)) for p in parameters]
         kernel = normalization(spec, cpu)
         hint = "layer_norm" if centered else "rms_norm"
-        normal = call_kernel(builder, kernel, hint, arguments, (rows, length))
-        return builder.emit(relax.op.reshape(normal, extents), name_hint=name)
+        return call_kernel(builder, kernel, hint, arguments, (rows, length), extents, name)
 
     return emit

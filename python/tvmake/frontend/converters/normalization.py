@@ -30,7 +30,13 @@ def _rms_norm(operator: Operator) -> relax.Expr | None:
 def _batch_norm(operator: Operator) -> relax.Expr | None:
     if operator.attributes.get("training_mode", 0):
         raise ValueError("training_mode = 1 is for training; export the model for inference")
-    return None
+    operands = [operator.operand(index) for index in range(5)]
+    if operator.num_outputs > 1 or len({operand.ty.dtype for operand in operands}) > 1:
+        return None
+    # As TVM's converter does it, but for the result, which it binds to a name of its own.
+    epsilon = float(operator.attributes.get("epsilon", 1e-5))
+    norm = relax.op.nn.batch_norm(*operands, axis=1, epsilon=epsilon, training=False)
+    return relax.TupleGetItem(operator.emit(norm), 0)
 
 
 def _lrn(operator: Operator) -> relax.Expr:
