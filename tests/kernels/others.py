@@ -147,6 +147,32 @@ def reduction(cases: Cases) -> None:
 
 
 @kernel_class
+def long_rows(cases: Cases) -> None:
+    """Reductions of what is side by side in memory, alone and with what comes before and after."""
+    lengths = (16, 31, 64, 101, 197, 520)
+    shape = [cases.pick((1, 3, 10)), cases.pick((1, 4, 9)), cases.pick(lengths)]
+    if cases.pick((0, 1)):  # of two axes
+        shape = [*shape[:2], cases.pick((1, 2, 7)), shape[2]]
+    axes = list(range(cases.pick((0, 1, 2)), len(shape)))
+    x, kind = cases.input(*shape), cases.pick(range(5))
+    if kind == 0:  # of what is computed, then computed with
+        square = cases.add("Mul", f"{x} {x}", keep=False)
+        least = cases.add("ReduceMin", f"{square} {cases.integers(*axes)}", keep=False, keepdims=1)
+        cases.add("Sub", f"{x} {least}")
+    elif kind == 1:
+        cases.add(cases.choose("Softmax", "LogSoftmax"), x, axis=-1)
+    elif kind == 2:  # two of the same row
+        sums = cases.add("ReduceSum", f"{x} {cases.integers(*axes)}", keep=False, keepdims=1)
+        most = cases.add("ReduceMax", f"{x} {cases.integers(*axes)}", keep=False, keepdims=1)
+        scaled = cases.add("Mul", f"{x} {cases.weight(shape[-1])}", keep=False)
+        cases.add("Sum", f"{scaled} {sums} {most}")
+    else:
+        kinds = ("ReduceMax", "ReduceMin", "ReduceMean", "ReduceL2", "ReduceLogSumExp")
+        keep = cases.pick((0, 1))
+        cases.add(cases.choose(*kinds), f"{x} {cases.integers(*axes)}", keepdims=keep)
+
+
+@kernel_class
 def sorting(cases: Cases) -> None:
     """The first of many, or of few; with elements that are equal, which keep their order."""
     shape = [cases.pick((1, 3, 7)), cases.pick((1, 2, 7, 40, 101)), cases.pick((1, 3, 16))]

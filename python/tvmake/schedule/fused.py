@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import tvm
 from tvm import tirx
-from tvm.ir import Call
-from tvm.ir.expr import TensorLoad
-from tvm.ir.prim import expr as prim
 
+from tvmake.schedule.expressions import identity, loads, replace, variables_of
 from tvmake.schedule.primitives import attempt, block_names, is_spatial, new_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tvm import s_tir
+    from tvm.ir.expr import TensorLoad
 
 _MOST_USES = 8  # of the result in an epilogue, which is one expression
 
@@ -50,17 +48,10 @@ class Fused:
         """What is stored at `indices`, given the main operator's result there."""
         if self._value is None:
             return result
-        known = dict(zip(map(_identity, self._indices), indices, strict=True))
-        return _replace(self._value, known, self._result, result)
-
-
-def replace_variables(expression: Any, known: Mapping[Any, Any]) -> Any:
-    """An expression with others in the place of variables.
-
-    Raises:
-        ValueError: for a kind of expression that kernels rarely have.
-    """
-    return _replace(expression, {_identity(v): e for v, e in known.items()}, None, None)
+        known = dict(zip(self._indices, indices, strict=True))
+        return replace(
+            self._value, known, lambda load: result if load.source.same_as(self._result) else None
+        )
 
 
 def take_apart(function: tirx.PrimFunc, operator: str, before: Sequence[str]) -> Fused | None:
@@ -94,15 +85,15 @@ def take_apart(function: tirx.PrimFunc, operator: str, before: Sequence[str]) ->
     variables = [var.var for var in last.iter_vars]
     output = last.body.buffer
     try:
-        loads = list(_loads(last.body.value))
+        read = loads(last.body.value)
     except ValueError:
         return None
-    own = [load for load in loads if load.source.same_as(result)]
+    own = [load for load in read if load.source.same_as(result)]
     if _shape(output) != _shape(result) or not _are(last.body.indices, variables):
         return None
     if len(own) > _MOST_USES or not all(_are(load.indices, variables) for load in own):
         return None
-    merges = all(_is_whole_or_flat(load, variables, _shape(output)) for load in loads)
+    merges = all(_is_whole_or_flat(load, variables, _shape(output)) for load in read)
     return Fused(params, annotations, reads, output, merges, last.body.value, variables, result)
 
 
@@ -115,8 +106,8 @@ def _inline(schedule: s_tir.Schedule, name: str) -> None:
 
 
 def _is_whole_or_flat(load: TensorLoad, variables: Sequence[Any], shape: tuple[int, ...]) -> bool:
-    spatial = [_identity(variable) for variable in variables[2:-1]]
-    used = {_identity(v) for index in load.indices for v in _variables(index)}
+    spatial = [identity(variable) for variable in variables[2:-1]]
+    used = {identity(v) for index in load.indices for v in variables_of(index)}
     if not used & set(spatial):
         return True
     whole = len(load.indices) == len(variables) and _shape(load.source)[2:] == shape[2:]
@@ -125,85 +116,10 @@ def _is_whole_or_flat(load: TensorLoad, variables: Sequence[Any], shape: tuple[i
 
 def _are(indices: Sequence[Any], variables: Sequence[Any]) -> bool:
     return len(indices) == len(variables) and all(
-        _identity(index) == _identity(variable)
+        identity(index) == identity(variable)
         for index, variable in zip(indices, variables, strict=True)
     )
 
 
-def _identity(expression: Any) -> Any:
-    return expression.__chandle__()
-
-
 def _shape(buffer: Any) -> tuple[int, ...]:
     return tuple(int(extent) for extent in buffer.shape)
-
-
-def _operands(expression: Any) -> tuple[Any, ...]:
-    """The operands of an expression.
-
-    Raises:
-        ValueError: for a kind of expression that epilogues do not have.
-    """
-    if isinstance(expression, prim.BinaryOpExpr | prim.CmpExpr | prim.And | prim.Or):
-        return (expression.a, expression.b)
-    if isinstance(expression, prim.Not):
-        return (expression.a,)
-    if isinstance(expression, prim.Cast):
-        return (expression.value,)
-    if isinstance(expression, prim.Select):
-        return (expression.condition, expression.true_value, expression.false_value)
-    if isinstance(expression, Call):
-        return tuple(expression.args)
-    if isinstance(expression, TensorLoad):
-        return tuple(expression.indices)
-    if isinstance(expression, prim.IntImm | prim.FloatImm | tvm.ir.Var | tvm.ir.StringImm):
-        return ()
-    raise ValueError(f"an epilogue with {type(expression).__name__}")
-
-
-def _loads(expression: Any) -> list[TensorLoad]:
-    inner = [load for operand in _operands(expression) for load in _loads(operand)]
-    return [expression, *inner] if isinstance(expression, TensorLoad) else inner
-
-
-def _variables(expression: Any) -> list[Any]:
-    if isinstance(expression, tvm.ir.Var):
-        return [expression]
-    return [v for operand in _operands(expression) for v in _variables(operand)]
-
-
-def _replace(expression: Any, known: Mapping[Any, Any], buffer: Any, value: Any) -> Any:
-    if isinstance(expression, tvm.ir.Var):
-        return known.get(_identity(expression), expression)
-    if buffer is not None and _is_load_of(expression, buffer):
-        return value
-    operands = _operands(expression)
-    if not operands:
-        return expression
-    new = [_replace(operand, known, buffer, value) for operand in operands]
-    if not isinstance(expression, TensorLoad):  # whose indices may be of any type
-        new = [_of_type(operand, old) for operand, old in zip(new, operands, strict=True)]
-    return _rebuilder(expression)(new)
-
-
-def _of_type(expression: Any, replaced: Any) -> Any:
-    """What an index is replaced with, of the index's type."""
-    if not isinstance(replaced, tvm.ir.Var):
-        return expression
-    return expression.astype(str(replaced.ty.dtype))
-
-
-def _is_load_of(expression: Any, buffer: Any) -> bool:
-    return isinstance(expression, TensorLoad) and bool(expression.source.same_as(buffer))
-
-
-def _rebuilder(expression: Any) -> Callable[[list[Any]], Any]:
-    if isinstance(expression, TensorLoad):
-        return lambda new: tirx.BufferLoad(expression.source, new)
-    if isinstance(expression, Call):
-        return lambda new: Call(
-            expression.op, new, expression.attrs, expression.ty_args, ret_ty=expression.ty
-        )
-    if isinstance(expression, prim.Cast):
-        return lambda new: prim.Cast(str(expression.ty.dtype), *new)
-    return lambda new: type(expression)(*new)

@@ -16,7 +16,7 @@ from tvm import tirx
 from tvm.ir.prim import expr as prim
 
 from tvmake.schedule import loops
-from tvmake.schedule.fused import replace_variables
+from tvmake.schedule.expressions import identity, replace
 from tvmake.schedule.microkernel import share
 from tvmake.schedule.primitives import (
     PARALLEL_WORK,
@@ -48,7 +48,7 @@ def move_pieces(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
     variables = [axis.var for axis in schedule.get(block).iter_vars]
     if not isinstance(store, tirx.BufferStore) or not is_spatial(schedule, block):
         return None
-    if len(variables) < 2 or list(map(_same, store.indices)) != list(map(_same, variables)):
+    if len(variables) < 2 or list(map(identity, store.indices)) != list(map(identity, variables)):
         return None
     whole = tuple((0, int(extent)) for extent in store.buffer.shape)
     pieces = list(_pieces(store.value, variables, whole))
@@ -112,7 +112,7 @@ def _nest(
             (place + start).astype(str(variable.ty.dtype))
             for place, (start, _), variable in zip(places, bounds, variables, strict=True)
         ]
-        new = replace_variables(value, dict(zip(variables, indices, strict=True)))
+        new = replace(value, dict(zip(variables, indices, strict=True)))
         return loops.store(target, new, *indices)
 
     def tiles(rows: Part, columns: Part) -> tirx.Stmt:
@@ -143,7 +143,3 @@ def _nest(
     columns += [Part(whole * size, rest, 1)] if rest else []
     rows = parts(height, min(size, _MOST_ROWS))
     return loops.sequence([tiles(*part) for part in itertools.product(rows, columns)])
-
-
-def _same(expression: Any) -> Any:
-    return expression.__chandle__()

@@ -18,6 +18,7 @@ from tvmake.schedule.movement import move_pieces
 from tvmake.schedule.primitives import attempt, block_names
 from tvmake.schedule.product import matrix_product
 from tvmake.schedule.reduction import accumulate, accumulate_lanes
+from tvmake.schedule.rows import reduce_rows
 from tvmake.schedule.winograd import winograd_convolution
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc:
         return schedule_dynamic(function, cpu)
     if (moved := move_pieces(function, cpu)) is not None:
         return moved
+    if (reduced := reduce_rows(function, cpu)) is not None:
+        return reduced
     for name in block_names(function):
         function = attempt(
             function,
