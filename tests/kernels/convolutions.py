@@ -58,6 +58,35 @@ def three_by_three_convolution(cases: Cases) -> None:
 
 
 @kernel_class
+def convolution_beyond_borders(cases: Cases) -> None:
+    """Much padding, other before than after an axis: sums at the borders have fewer products."""
+    rank = cases.pick((1, 2, 2, 2, 2, 3))
+    groups = cases.pick((1, 1, 1, 2))
+    inner, outer = cases.pick((1, 3, 4, 8, 16)) * groups, cases.pick((8, 16, 17, 40)) * groups
+    kernel = [cases.pick((1, 3, 3, 5, 7) if rank < 3 else (1, 2, 3)) for _ in range(rank)]
+    dilations = [cases.pick((1, 1, 1, 2, 4)) for _ in range(rank)]
+    reach = _reach(kernel, dilations)
+    sizes = _sizes(cases, [1] * rank, inner * outer // groups * math.prod(kernel))
+    least = [max(0, r - size) for r, size in zip(reach, sizes, strict=True)]
+    before, after = (
+        [low + int(cases.random.integers(0, r)) for low, r in zip(least, reach, strict=True)]
+        for _ in range(2)
+    )
+    x = cases.input(cases.pick((1, 2)), inner, *sizes)
+    attributes: dict[str, Any] = {
+        "group": groups,
+        "dilations": dilations,
+        "strides": [cases.pick((1, 2, 2, 3)) for _ in range(rank)],
+        "pads": [*before, *after],
+    }
+    operands = (
+        f"{x} {cases.weight(outer, inner // groups, *kernel)} {cases.weight(outer)}" for _ in "ab"
+    )
+    first, second = (cases.add("Conv", each, keep=False, **attributes) for each in operands)
+    cases.add("Concat", f"{first} {cases.add('Relu', second, keep=False)} {first}", axis=1)
+
+
+@kernel_class
 def depthwise_convolution(cases: Cases) -> None:
     channels = cases.pick((*CHANNELS, 8, 16, 24, 32))
     kernel = [cases.pick((1, 3, 5, 7)) for _ in range(2)]

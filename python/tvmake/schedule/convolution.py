@@ -6,10 +6,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tvm import tirx
+
 from tvmake.schedule import loops
+from tvmake.schedule.copying import pad, sample
 from tvmake.schedule.fused import Fused, take_apart
-from tvmake.schedule.microkernel import Partial, read_ahead, share, sum_tile
+from tvmake.schedule.microkernel import UNROLLED_CHANNELS, Partial, read_ahead, share, sum_tile
 from tvmake.schedule.primitives import PARALLEL_WORK
+from tvmake.schedule.sliding import Axis
 from tvmake.schedule.tiles import (
     Part,
     Tile,
@@ -24,13 +28,14 @@ from tvmake.schedule.tiles import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tvm import tirx
-
     from tvmake.schedule.cpu import CpuModel
+    from tvmake.schedule.sliding import Span
 
 CONVOLUTION = "convolution_blocked"
 PADDED = "padded"
 ANNOTATION = "tvmake.convolution"
+
+_MOST_SPANS = 12  # of the tiles that are written out
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,16 @@ class Convolution:
         return self.is_single and max(self.strides) == 1 and not any(self.padding)
 
     @property
+    def axes(self) -> list[Axis]:
+        """How the kernel moves, axis by axis."""
+        numbers = zip(
+            *(self.data[2:-1], self.size, self.kernel, self.strides, self.dilation),
+            self.padding[: len(self.size)],
+            strict=True,
+        )
+        return [Axis(*of_axis) for of_axis in numbers]
+
+    @property
     def padded(self) -> tuple[int, ...]:
         """Extents of the input with its padding."""
         n, blocks, *size, inner = self.data
@@ -107,10 +122,10 @@ class Convolution:
         n, blocks, *size, inner = self.data
         return replace(self, data=(n, blocks, *self.size, inner), strides=(1,) * len(size))
 
-    def source(self, places: Sequence[Any], taps: Sequence[Any]) -> list[Any]:
-        """Where in the padded input an element of the kernel lies, for a place in the result."""
-        axes = zip(places, self.strides, taps, self.dilation, strict=True)
-        return [place * stride + tap * step for place, stride, tap, step in axes]
+    @property
+    def whole(self) -> Convolution:
+        """With an input that has its padding."""
+        return replace(self, data=self.padded, padding=(0,) * len(self.padding))
 
 
 def direct_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
@@ -120,11 +135,12 @@ def direct_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc 
         return None
     shapes = Convolution.of(fused)
     data, memory, statements = fused.params[0], [], []
-    if any(shapes.padding):
+    if any(shapes.padding) and not _has_few_borders(shapes, cpu):
         data = loops.scratch(PADDED, *shapes.padded)
         memory.append(data)
         statements.append(pad(fused.params[0], data, shapes.padding, shapes.lanes))
-    elif shapes.is_single and max(shapes.strides) > 1:
+        shapes = shapes.whole
+    elif shapes.is_single and max(shapes.strides) > 1 and not any(shapes.padding):
         data = loops.scratch("sampled", *shapes.sampled.data)
         memory.append(data)
         statements.append(sample(fused.params[0], data, shapes.strides, shapes.lanes))
@@ -137,6 +153,15 @@ def direct_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc 
     nest = _Nest(shapes, fused, data, offsets, cpu)
     statements.append(nest.build())
     return loops.rewrite(function, loops.sequence(statements), memory)
+
+
+def _has_few_borders(shapes: Convolution, cpu: CpuModel) -> bool:
+    """Whether shorter sums at the sides of the image are little code, so that no copy is needed."""
+    height, width = shapes.size[-2:]
+    tile = choose_tile(height, width, shapes.blocks // shapes.groups, cpu)
+    across = shapes.axes[-1]
+    tiles = across.tiles(parts(across.output, tile.columns))
+    return sum(len(across.spans(part.start, part.step)) for part in tiles) <= _MOST_SPANS
 
 
 @dataclass(frozen=True)
@@ -177,6 +202,26 @@ def _find(places: tirx.Buffer, offsets: tirx.Buffer, data: tirx.Buffer) -> tirx.
     return loops.loop(groups, lambda group: loops.loop(inputs, lambda io: find(group, io)))
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """What the tiles of a pass have in common.
+
+    Attributes:
+        picture: index of the image, and of its plane.
+        group: of channels.
+        block, depth: the first block of output channels, and how many there are.
+        image: index of the task among those that share the positions.
+        piece: of the sums, if they are made in pieces.
+    """
+
+    picture: Any
+    group: Any
+    block: Any
+    depth: int
+    image: Any
+    piece: Piece | None = None
+
+
 class _Nest:
     """The loops around the tiles, and the tiles."""
 
@@ -198,7 +243,10 @@ class _Nest:
         self.group_blocks = shapes.blocks // shapes.groups
         tile = choose_tile(self.rows, self.columns, self.group_blocks, cpu)
         self.row_parts = parts(self.rows, tile.rows)
-        self.column_parts = parts(self.columns, tile.columns)
+        self.axes = shapes.axes
+        self.column_parts: Sequence[Part] = parts(self.columns, tile.columns)
+        if any(shapes.padding):
+            self.column_parts = self.axes[-1].tiles(self.column_parts)
         self.depth_parts = parts(self.group_blocks, tile.vectors)
         self.image_groups, self.channel_groups = self._groups(cpu)
 
@@ -222,7 +270,7 @@ class _Nest:
 
     def _slab(self) -> Sequence[int]:
         """Extents of the input that a plane of the result is computed from."""
-        _, blocks, *planes, height, width, inner = self.shapes.padded
+        _, blocks, *planes, height, width, inner = self.shapes.data
         if self.planes > 1:
             planes = list(self.shapes.kernel[:-2])
         return (blocks, *planes, height, width, inner)
@@ -249,99 +297,127 @@ class _Nest:
 
             def block(step: Any, part: Part = part) -> tirx.Stmt:
                 first = group * self.group_blocks + part.start + step * part.step
-                return self._pieces(picture, group, first, part.step, image)
+                return self._pieces(_Pass(picture, group, first, part.step, image))
 
             statements.append(share(part, task, self.channel_groups, block, "channel"))
         return loops.sequence(statements)
 
-    def _pieces(self, picture: Any, group: Any, block: Any, depth: int, image: Any) -> tirx.Stmt:
+    def _pieces(self, at: _Pass) -> tirx.Stmt:
         """All positions, for one piece of the sums after the other."""
-        sums = self.rows * self.columns * depth * self.shapes.lanes
-        weights = depth * math.prod(self.shapes.weight[1:])
+        sums = self.rows * self.columns * at.depth * self.shapes.lanes
+        weights = at.depth * math.prod(self.shapes.weight[1:])
         count = min(choose_pieces(4 * weights, 4 * sums, self.cpu), self.shapes.weight[1])
         if count == 1:
-            return self._positions(picture, group, block, depth, image)
+            return self._positions(at)
         partial = loops.scratch("partial", sums)
 
         def piece(index: Any) -> tirx.Stmt:
-            at = Piece(partial, index, count)
-            return self._positions(picture, group, block, depth, image, at)
+            return self._positions(replace(at, piece=Piece(partial, index, count)))
 
         return loops.using([partial], [loops.loop(count, piece, name="piece")])
 
-    def _positions(
-        self,
-        picture: Any,
-        group: Any,
-        block: Any,
-        depth: int,
-        image: Any,
-        piece: Piece | None = None,
-    ) -> tirx.Stmt:
-        statements = []
-        by_row = self.rows > 1
-        for rows in self.row_parts:
-            for columns in self.column_parts:
+    def _positions(self, at: _Pass) -> tirx.Stmt:
+        if self.rows == 1:
+            return self._rows(at, loops.integer(0), 1)
 
-                def tile(
-                    row: Any, column: Any, rows: Part = rows, columns: Part = columns
-                ) -> tirx.Stmt:
-                    shape = Tile(rows.step, columns.step, depth)
-                    top = rows.start + row * rows.step
-                    left = columns.start + column * columns.step
-                    return self._tile(shape, picture, group, block, top, left, piece)
+        def rows(part: Part) -> tirx.Stmt:
+            def row(step: Any) -> tirx.Stmt:
+                return self._rows(at, part.start + step * part.step, part.step)
 
-                def row(step: Any, columns: Part = columns, tile: Any = tile) -> tirx.Stmt:
-                    def column(at: Any) -> tirx.Stmt:
-                        return tile(step, at)
+            return share(part, at.image, self.image_groups, row, "row")
 
-                    if by_row:
-                        return loops.loop(columns.count, column, name="column")
-                    return share(columns, image, self.image_groups, column, "column")
+        return loops.sequence([rows(part) for part in self.row_parts])
 
-                statements.append(
-                    share(rows, image, self.image_groups, row, "row")
-                    if by_row
-                    else row(loops.integer(0))
-                )
-        return loops.sequence(statements)
+    def _rows(self, at: _Pass, top: Any, count: int) -> tirx.Stmt:
+        """Tiles beside one another, of one row where the kernel leaves the image.
+
+        Sums over few channels are unrolled, so they are faster where all have as many products.
+        """
+        inside, is_few = self.axes[-2].inside, self.shapes.weight[-2] <= UNROLLED_CHANNELS
+        if inside == range(self.axes[-2].output):
+            return self._columns(at, top, count)
+
+        def border(row: Any) -> tirx.Stmt:
+            return self._columns(at, top + row, 1, leaves=True)
+
+        borders = loops.loop(count, border, name="row")
+        if len(inside) < count or (count == 1 and not is_few):
+            return borders
+        within = tirx.all(top >= inside.start, top <= inside.stop - count)
+        return loops.when(within, self._columns(at, top, count), borders)
+
+    def _columns(self, at: _Pass, top: Any, rows: int, *, leaves: bool = False) -> tirx.Stmt:
+        """The tiles of some rows, of which the kernel may leave the image above and below."""
+
+        def tiles(part: Part) -> tirx.Stmt:
+            def tile(step: Any) -> tirx.Stmt:
+                shape = Tile(rows, part.step, at.depth)
+                spans = self._spans(part)
+                return self._tile(at, shape, top, part.start + step * part.step, spans, leaves)
+
+            if self.rows > 1:
+                return loops.loop(part.count, tile, name="column")
+            return share(part, at.image, self.image_groups, tile, "column")
+
+        return loops.sequence([tiles(part) for part in self.column_parts])
+
+    def _spans(self, part: Part) -> Sequence[Span] | None:
+        """What tiles at the sides of the image sum."""
+        across = self.axes[-1]
+        return across.spans(part.start, part.step) if any(self.shapes.padding) else None
 
     def _tile(
         self,
+        at: _Pass,
         shape: Tile,
-        picture: Any,
-        group: Any,
-        block: Any,
         top: Any,
         left: Any,
-        piece: Piece | None,
+        spans: Sequence[Span] | None,
+        leaves: bool,
     ) -> tirx.Stmt:
-        shapes = self.shapes
-        _, blocks, *kernel, inner, lanes = shapes.weight
-        batch, *plane = self._picture(picture)
-        first, count = piece.share(blocks) if piece else (loops.integer(0), blocks)
+        _, blocks, *kernel, inner, lanes = self.shapes.weight
+        batch, *plane = self._picture(at.picture)
+        first, count = at.piece.share(blocks) if at.piece else (loops.integer(0), blocks)
+        taps = self._taps([*plane, top], leaves=leaves)
 
-        def element(r: Any, c: Any, io: Any, *k: Any) -> Any:
-            *taps, ii = k
-            place = shapes.source([*plane, top + r, left + c], taps)
+        def moved(k: Sequence[Any]) -> list[Any]:
+            steps = zip(k, (*taps, (0, 0)), strict=True)
+            return [tap + start for tap, (start, _) in steps]
+
+        def element(r: Any, c: Any, io: Any, *at_step: Any) -> Any:
+            *k, ii = at_step
+            places = [*plane, top + r, left + c]
+            place = [axis.source(*p) for axis, *p in zip(self.axes, places, moved(k), strict=True)]
             if self.offsets is not None:
                 # It reaches beyond the first block.
-                offset = loops.load(self.offsets, group, ii)
+                offset = loops.load(self.offsets, at.group, ii)
                 return loops.load(self.data, batch, 0, *place, offset)
-            return loops.load(self.data, batch, group * blocks + first + io, *place, ii)
+            return loops.load(self.data, batch, at.group * blocks + first + io, *place, ii)
 
-        def factor(v: Any, io: Any, *k: Any) -> Any:
-            return loops.load(self.weight, block + v, first + io, *k)
+        def factor(v: Any, io: Any, *at_step: Any) -> Any:
+            *k, ii, lane = at_step
+            return loops.load(self.weight, at.block + v, first + io, *moved(k), ii, lane)
 
         def finish(r: Any, c: Any, v: Any, lane: Any, value: Any) -> tirx.Stmt:
-            indices = (batch, block + v, *plane, top + r, left + c, lane)
+            indices = (batch, at.block + v, *plane, top + r, left + c, lane)
             return loops.store(self.fused.output, self.fused.finish(value, *indices), *indices)
 
-        reduction = (count, *kernel, inner)
-        fetch = self._fetch(shape, block, top, left, first)
-        at = top * self.columns + left
-        partial = piece.partial(shape, lanes, at, self.columns) if piece else None
-        return sum_tile(shape, lanes, reduction, element, factor, finish, fetch, partial)
+        reduction = (count, *(end - start for start, end in taps), kernel[-1], inner)
+        fetch = self._fetch(shape, at.block, top, left, first)
+        position = top * self.columns + left
+        partial = at.piece.partial(shape, lanes, position, self.columns) if at.piece else None
+        return sum_tile(shape, lanes, reduction, element, factor, finish, fetch, partial, spans)
+
+    def _taps(self, places: Sequence[Any], *, leaves: bool) -> list[tuple[Any, Any]]:
+        """The first element of the kernel along each axis but the last, and the end of them.
+
+        Args:
+            places: in the result.
+            leaves: whether the kernel may be above or below the image.
+        """
+        *planes, rows = self.axes[:-1]
+        taps = [axis.taps(place) for axis, place in zip(planes, places[:-1], strict=True)]
+        return [*taps, rows.taps(places[-1]) if leaves else (0, rows.kernel)]
 
     def _picture(self, index: Any) -> tuple[Any, ...]:
         """Batch, and the plane of the result if it has a depth."""
@@ -366,92 +442,6 @@ class _Nest:
         size = math.prod(rest) * blocks * shape.vectors
         fetch = read_ahead(self.weight, start, size, part, blocks)
         return lambda io: fetch(step + io)
-
-
-def pad(source: tirx.Buffer, target: tirx.Buffer, padding: Sequence[int], lanes: int) -> tirx.Stmt:
-    """Copy an image into a larger one with zeros around it."""
-    batch, blocks, *size, inner = _shape(source)
-    whole, rank = _shape(target)[2:], len(size)
-
-    def fill(place: list[Any], start: int, count: int) -> tirx.Stmt:
-        """Zeros in so many steps along the axis after a place."""
-        corner = [0] * (rank + 1 - len(place))
-        return _run(
-            count * math.prod(whole[len(place) - 1 :]),
-            lanes,
-            lambda at: loops.store(target, loops.zero(), *place, start, *corner, at),
-        )
-
-    def axis(index: int, here: list[Any], there: list[Any]) -> tirx.Stmt:
-        """What lies at a place of the first axes."""
-        before, after, count = padding[index], padding[rank + index], size[index]
-        ends = [(0, before), (before + count, after)]
-        statements = [fill(there, start, zeros) for start, zeros in ends if zeros]
-        if index == rank - 1:
-
-            def copy(at: Any) -> tirx.Stmt:
-                value = loops.load(source, *here, 0, at)
-                return loops.store(target, value, *there, before, at)
-
-            statements.append(_run(count * inner, lanes, copy))
-        else:
-
-            def step(at: Any) -> tirx.Stmt:
-                return axis(index + 1, [*here, at], [*there, at + before])
-
-            statements.append(loops.loop(count, step, name="row"))
-        return loops.sequence(statements)
-
-    def image(index: Any) -> tirx.Stmt:
-        place = [index // blocks, index % blocks]
-        return axis(0, place, place)
-
-    return loops.parallel(batch * blocks, image)
-
-
-def sample(
-    source: tirx.Buffer, target: tirx.Buffer, strides: Sequence[int], lanes: int
-) -> tirx.Stmt:
-    """Copy every so many-th position of an image along each axis."""
-    batch, blocks, *size, inner = _shape(target)
-
-    def axis(place: list[Any], here: list[Any], there: list[Any]) -> tirx.Stmt:
-        if len(here) == len(size):
-
-            def copy(at: Any) -> tirx.Stmt:
-                return loops.store(
-                    target, loops.load(source, *place, *here, at), *place, *there, at
-                )
-
-            return _run(inner, lanes, copy)
-        stride = strides[len(here)]
-
-        def step(at: Any) -> tirx.Stmt:
-            return axis(place, [*here, at * stride], [*there, at])
-
-        return loops.loop(size[len(here)], step, name="row")
-
-    def image(index: Any) -> tirx.Stmt:
-        return axis([index // blocks, index % blocks], [], [])
-
-    return loops.parallel(batch * blocks, image)
-
-
-def _run(count: int, lanes: int, body: Any) -> tirx.Stmt:
-    """Neighbouring elements: whole vectors, then what is left one by one."""
-    whole, rest = divmod(count, lanes)
-    statements = []
-    if whole:
-        statements.append(
-            loops.loop(
-                whole,
-                lambda at: loops.vector(lanes, lambda lane: body(at * lanes + lane)),
-                name="vector",
-            )
-        )
-    if rest:
-        statements.append(loops.loop(rest, lambda at: body(at + whole * lanes), name="rest"))
-    return loops.sequence(statements)
 
 
 def _shape(buffer: Any) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from tvmake.schedule import loops
 from tvmake.schedule.fused import Fused, take_apart
 from tvmake.schedule.microkernel import share
 from tvmake.schedule.primitives import PARALLEL_WORK
+from tvmake.schedule.sliding import Axis
 from tvmake.schedule.tiles import Part, parts
 
 if TYPE_CHECKING:
@@ -44,68 +45,37 @@ _Add = Callable[[Any, Any, Any, Any, Any, Any], Any]
 
 @dataclass(frozen=True)
 class _Sliding:
-    """Shapes of what slides over an image: of the result, the input and the kernel."""
+    """Shapes of what slides over an image: of the result, and along its two axes."""
 
     batch: int
     blocks: int
-    height: int
-    width: int
     lanes: int
-    data: tuple[int, ...]
-    kernel: tuple[int, ...]
-    strides: tuple[int, int]
-    dilation: tuple[int, int]
-    corner: tuple[int, int]  # padding at the top and at the left
+    rows: Axis
+    columns: Axis
 
     @staticmethod
     def of(fused: Fused, kernel: tuple[int, ...], numbers: Sequence[Any]) -> _Sliding:
         """Read the shapes off the prim func, of which the first parameter is the input."""
-        sh, sw, dh, dw, top, left = map(int, numbers)
-        batch, blocks, height, width, lanes = _shape(fused.output)
-        return _Sliding(
-            *(batch, blocks, height, width, lanes),
-            data=_shape(fused.params[0])[2:4],
-            kernel=kernel,
-            strides=(sh, sw),
-            dilation=(dh, dw),
-            corner=(top, left),
+        batch, blocks, *size, lanes = _shape(fused.output)
+        steps = list(map(int, numbers))
+        of_axes = zip(
+            *(_shape(fused.params[0])[2:4], size, kernel, steps[:2], steps[2:4], steps[4:]),
+            strict=True,
         )
-
-    def row(self, output: Any, tap: Any) -> Any:
-        """The input's row that is multiplied with a row of the kernel."""
-        return output * self.strides[0] + tap * self.dilation[0] - self.corner[0]
-
-    def column(self, output: int, tap: int) -> int:
-        """The input's column that is multiplied with a column of the kernel."""
-        return output * self.strides[1] + tap * self.dilation[1] - self.corner[1]
-
-    def taps(self, output: Any) -> tuple[Any, Any]:
-        """The first of the kernel's rows that lie within the image, and one more than the last."""
-        height, rows, dilation = self.data[0], self.kernel[0], self.dilation[0]
-        above = -self.row(output, 0) + (dilation - 1)  # so that divisions round up
-        first, end = 0, rows
-        if self.corner[0]:
-            first = tirx.max(above, 0) // dilation
-        if self.row(self.height - 1, rows - 1) >= height:
-            end = tirx.min(tirx.max(above + height, 0) // dilation, rows)
-        return first, end
-
-    def is_inside(self, left: int, count: int) -> bool:
-        """Whether the sums of some columns take nothing from beyond the image's sides."""
-        right = self.column(left + count - 1, self.kernel[1] - 1)
-        return self.column(left, 0) >= 0 and right < self.data[1]
+        rows, columns = (Axis(*numbers) for numbers in of_axes)
+        return _Sliding(batch, blocks, lanes, rows, columns)
 
     def products(self, columns: range) -> list[tuple[int, int, int]]:
         """For some columns of the result: columns of the input, of the kernel, of the result."""
-        taps = range(self.kernel[1])
-        found = sorted((self.column(column, kw), kw, column) for column in columns for kw in taps)
-        return [product for product in found if 0 <= product[0] < self.data[1]]
+        across, taps = self.columns, range(self.columns.kernel)
+        found = sorted((across.source(c, kw), kw, c) for c in columns for kw in taps)
+        return [product for product in found if 0 <= product[0] < across.size]
 
     @property
     def work(self) -> int:
         """How many products there are."""
-        positions = self.batch * self.blocks * self.height * self.width * self.lanes
-        return positions * self.kernel[0] * self.kernel[1]
+        positions = self.batch * self.blocks * self.rows.output * self.columns.output * self.lanes
+        return positions * self.rows.kernel * self.columns.kernel
 
 
 def depthwise_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
@@ -119,7 +89,7 @@ def depthwise_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFu
     def add(total: Any, x: Any, block: Any, kh: Any, kw: Any, lane: Any) -> Any:
         return total + x * loops.load(weight, block, kh, kw, lane)
 
-    free = cpu.vector_registers - shapes.kernel[1] - 1  # beside a row of weights and the input
+    free = cpu.vector_registers - shapes.columns.kernel - 1  # beside a row of weights and the input
     return _written(function, shapes, fused, free, loops.zero(), add)
 
 
@@ -142,21 +112,11 @@ def _written(
     function: tirx.PrimFunc, shapes: _Sliding, fused: Fused, free: int, start: Any, add: _Add
 ) -> tirx.PrimFunc | None:
     """The kernel whose sums are made of `start` and `add` in so many free registers."""
-    tiles = list(_tiles(shapes, min(_WIDEST, max(_NARROWEST, free))))
-    if len(tiles) > _MOST_TILES or tiles[0].step * shapes.kernel[1] > _MOST_PRODUCTS:
+    widest = min(_WIDEST, max(_NARROWEST, free))
+    tiles = shapes.columns.tiles(parts(shapes.columns.output, widest))
+    if len(tiles) > _MOST_TILES or tiles[0].step * shapes.columns.kernel > _MOST_PRODUCTS:
         return None
     return loops.rewrite(function, _Nest(shapes, fused, tiles, start, add).build(), [])
-
-
-def _tiles(shapes: _Sliding, widest: int) -> list[Part]:
-    """The columns in tiles: those within the image in loops, those at its borders one by one."""
-    found = []
-    for part in parts(shapes.width, widest):
-        lefts = [part.start + index * part.step for index in range(part.count)]
-        inside = [left for left in lefts if shapes.is_inside(left, part.step)]
-        borders = [Part(left, part.step, 1) for left in lefts if left not in inside]
-        found += borders + ([Part(inside[0], part.step, len(inside))] if inside else [])
-    return sorted(found, key=lambda part: part.start)
 
 
 class _Nest:
@@ -169,7 +129,7 @@ class _Nest:
         self.start, self.add = start, add
         self.images = shapes.batch * shapes.blocks
         self.is_small = shapes.work < PARALLEL_WORK
-        self.groups = 1 if self.is_small else min(shapes.height, -(-_TASKS // self.images))
+        self.groups = 1 if self.is_small else min(shapes.rows.output, -(-_TASKS // self.images))
 
     def build(self) -> tirx.Stmt:
         tasks = self.images * self.groups
@@ -186,7 +146,7 @@ class _Nest:
         def row(at: Any) -> tirx.Stmt:
             return loops.sequence([self._columns((batch, block, at), part) for part in self.tiles])
 
-        return share(Part(0, 1, self.shapes.height), group, self.groups, row, "row")
+        return share(Part(0, 1, self.shapes.rows.output), group, self.groups, row, "row")
 
     def _columns(self, place: tuple[Any, Any, Any], part: Part) -> tirx.Stmt:
         def tile(step: Any) -> tirx.Stmt:
@@ -211,8 +171,8 @@ class _Nest:
 
         def add(tap: Any, source: int, kw: int, column: int, lane: Any) -> tirx.Stmt:
             at = place_of(column, lane)
-            across = moved * shapes.strides[1] + source
-            x = loops.load(data, batch, block, shapes.row(row, tap), across, lane)
+            across = moved * shapes.columns.stride + source
+            x = loops.load(data, batch, block, shapes.rows.source(row, tap), across, lane)
             return loops.store(sums, self.add(loops.load(sums, at), x, block, tap, kw, lane), at)
 
         def products(tap: Any) -> tirx.Stmt:
@@ -228,7 +188,7 @@ class _Nest:
             value = loops.load(sums, place_of(column, lane))
             return loops.store(self.fused.output, self.fused.finish(value, *indices), *indices)
 
-        first, end = shapes.taps(row)
+        first, end = shapes.rows.taps(row)
         taps = [loops.loop(end - first, products, start=first, name="kh")]
         reaches = bool(shapes.products(columns))
         return loops.using([sums], [*each(start), *(taps if reaches else []), *each(finish)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tvmake.schedule import loops
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
     from tvm import tirx
 
+    from tvmake.schedule.sliding import Span
     from tvmake.schedule.tiles import Part, Tile
 
 # Steps of the sum that are written one after the other. A whole vector of channels would be several
 # times the code for LLVM to optimize, and no faster.
 _UNROLLED_STEPS = 16
-_UNROLLED_CHANNELS = 4
+UNROLLED_CHANNELS = 4
 _LINE = 16  # elements of a line of the cache
 
 
@@ -38,6 +39,29 @@ class Partial:
     is_last: Any
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of a tile: all of them, and those that some elements of the kernel are for."""
+
+    all: range
+    spans: Sequence[Span] | None
+
+    def loop(self, extent: Any, body: Callable[[Any, range], tirx.Stmt], name: str) -> tirx.Stmt:
+        """The loops over a row of the kernel; `body` is given an element, and its columns."""
+        if self.spans is None:
+            return loops.loop(extent, lambda k: body(k, self.all), name=name)
+
+        def one(span: Span) -> tirx.Stmt:
+            return loops.loop(
+                len(span.taps),
+                lambda k: body(k, span.columns),
+                start=span.taps.start,
+                name=name,
+            )
+
+        return loops.sequence([one(span) for span in self.spans])
+
+
 def sum_tile(
     tile: Tile,
     lanes: int,
@@ -47,6 +71,7 @@ def sum_tile(
     finish: Callable[..., tirx.Stmt],
     fetch: Callable[[Any], tirx.Stmt] | None = None,
     partial: Partial | None = None,
+    spans: Sequence[Span] | None = None,
 ) -> tirx.Stmt:
     """Sum products of one element of the data with a vector of weights, and finish the sums.
 
@@ -60,6 +85,7 @@ def sum_tile(
         finish: (row, column, vector, lane, sum) -> what is done with it.
         fetch: input block -> what is read ahead meanwhile.
         partial: where the sums are kept, if this is one piece of them.
+        spans: which columns have which elements of a row of the kernel, if not all have all.
     """
     sums = loops.scratch("sums", tile.sums * lanes)
 
@@ -69,13 +95,14 @@ def sum_tile(
     def start(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
         return loops.store(sums, loops.zero(), place(r, c, v, lane))
 
-    def step(*k: Any) -> tirx.Stmt:
+    def step(columns: range, *k: Any) -> tirx.Stmt:
         def add(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
+            c = c + columns.start if columns.start else c
             at = place(r, c, v, lane)
             product = data(r, c, *k) * weight(v, *k, lane)
             return loops.store(sums, loops.load(sums, at) + product, at)
 
-        return _each(tile, lanes, add)
+        return _each(replace(tile, columns=len(columns)), lanes, add)
 
     def end(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
         return finish(r, c, v, lane, loops.load(sums, place(r, c, v, lane)))
@@ -93,7 +120,10 @@ def sum_tile(
 
         first = loops.when(partial.is_first, first, _each(tile, lanes, resume))
         last = loops.when(partial.is_last, last, _each(tile, lanes, pause))
-    return loops.using([sums], [first, _reduce(reduction, step, fetch), last])
+    if spans is not None and not spans:
+        return loops.using([sums], [first, last])
+    everything = _Columns(range(tile.columns), spans)
+    return loops.using([sums], [first, _reduce(reduction, everything, step, fetch), last])
 
 
 def read_ahead(
@@ -144,18 +174,23 @@ def share(
 
 def _reduce(
     extents: Sequence[Any],
+    columns: _Columns,
     step: Callable[..., tirx.Stmt],
     fetch: Callable[[Any], tirx.Stmt] | None,
 ) -> tirx.Stmt:
     """The loops of the sum."""
     blocks, *inner = extents
-    if inner[-1] <= _UNROLLED_CHANNELS:
-        return _reduce_few(extents, step, fetch)
+    if inner[-1] <= UNROLLED_CHANNELS:
+        return _reduce_few(extents, columns, step, fetch)
 
-    def within(*at: Any) -> tirx.Stmt:
+    def within(*at: Any, having: range = columns.all) -> tirx.Stmt:
         """The loops of the axes after those of which the steps are given."""
         left = inner[len(at) - 1 :]
-        return loops.loop(left[0], lambda k: within(*at, k), name="k") if left else step(*at)
+        if not left:
+            return step(having, *at)
+        if len(left) == 2:
+            return columns.loop(left[0], lambda k, having: within(*at, k, having=having), "k")
+        return loops.loop(left[0], lambda k: within(*at, k, having=having), name="k")
 
     def block(io: Any) -> tirx.Stmt:
         taps = within(io)
@@ -166,6 +201,7 @@ def _reduce(
 
 def _reduce_few(
     extents: Sequence[Any],
+    columns: _Columns,
     step: Callable[..., tirx.Stmt],
     fetch: Callable[[Any], tirx.Stmt] | None,
 ) -> tirx.Stmt:
@@ -176,22 +212,23 @@ def _reduce_few(
     registers what is soon read again, and spill the sums. So columns are a loop around the rows.
     """
     blocks, *kernel_d, kernel_h, kernel_w, inner = extents
-    together = divisor(blocks, _UNROLLED_CHANNELS // inner) if isinstance(blocks, int) else 1
-    rows = loops.unrolled if kernel_h * together * inner <= _UNROLLED_STEPS else loops.loop
+    together = divisor(blocks, UNROLLED_CHANNELS // inner) if isinstance(blocks, int) else 1
+    is_short = isinstance(kernel_h, int) and kernel_h * together * inner <= _UNROLLED_STEPS
+    rows = loops.unrolled if is_short else loops.loop
 
-    def place(first: Any, *taps: Any) -> tirx.Stmt:
+    def place(having: range, first: Any, *taps: Any) -> tirx.Stmt:
         def channels(io: Any) -> tirx.Stmt:
-            return loops.unrolled(inner, lambda ii: step(first + io, *taps, ii), name="ii")
+            return loops.unrolled(inner, lambda ii: step(having, first + io, *taps, ii), name="ii")
 
         return loops.unrolled(together, channels, name="io")
 
-    def column(first: Any, kd: list[Any], kw: Any) -> tirx.Stmt:
-        return rows(kernel_h, lambda kh: place(first, *kd, kh, kw), name="kh")
+    def column(having: range, first: Any, kd: list[Any], kw: Any) -> tirx.Stmt:
+        return rows(kernel_h, lambda kh: place(having, first, *kd, kh, kw), name="kh")
 
     def plane(first: Any, *kd: Any) -> tirx.Stmt:
         if len(kd) < len(kernel_d):
             return loops.loop(kernel_d[0], lambda at: plane(first, at), name="kd")
-        return loops.loop(kernel_w, lambda kw: column(first, [*kd], kw), name="kw")
+        return columns.loop(kernel_w, lambda kw, having: column(having, first, [*kd], kw), "kw")
 
     def part(index: Any) -> tirx.Stmt:
         first = index * together
