@@ -253,6 +253,27 @@ def pooling(cases: Cases) -> None:
 
 
 @kernel_class
+def pooling_of_wide_rows(cases: Cases) -> None:
+    """On plain layout: windows with gaps, and far from one another, and what follows."""
+    rank = cases.pick((1, 2, 2, 3))
+    kernel = [*(cases.pick((1, 2, 3)) for _ in range(rank - 1)), cases.pick((2, 3, 4))]
+    sizes = [*(cases.pick((5, 9)) for _ in range(rank - 1)), cases.pick((11, 40, 65, 97))]
+    attributes: dict[str, Any] = {
+        "kernel_shape": kernel,
+        "strides": [cases.pick((1, 2, 3, 4, 5)) for _ in range(rank)],
+        "pads": [cases.pick((0, min(kernel) // 2))] * 2 * rank,  # onnx's own mixes up the axes
+    }
+    x = cases.input(2, 3, *sizes)
+    if cases.pick((0, 1)):
+        dilations = [cases.pick((1, 2)) for _ in range(rank)]
+        y = cases.add("MaxPool", x, keep=False, dilations=dilations, **attributes)
+    else:
+        counts = cases.pick((0, 1))
+        y = cases.add("AveragePool", x, keep=False, count_include_pad=counts, **attributes)
+    cases.add(cases.choose("Relu", "Neg", "Identity"), y)
+
+
+@kernel_class
 def volume_network(cases: Cases) -> None:
     """What networks for video and scans are made of: blocks of channels all the way through."""
     channels, outer = cases.pick((8, 16, 24)), cases.pick((8, 16, 40))

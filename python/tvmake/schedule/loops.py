@@ -69,6 +69,28 @@ def store(buffer: tirx.Buffer, value: Any, *indices: Any) -> tirx.Stmt:
     return tirx.BufferStore(buffer, value, [_expr(index) for index in indices])
 
 
+def every(buffer: tirx.Buffer, first: Any, step: int, lanes: int) -> Any:
+    """A vector of every second element of a flat buffer, or every third and so on."""
+    if lanes == 1:
+        return load(buffer, first)
+    vectors = [
+        tirx.BufferLoad(buffer, [tirx.Ramp(first + number * lanes, 1, lanes)])
+        for number in range(step)
+    ]
+    return vectors[0] if step == 1 else shuffled(vectors, range(0, step * lanes, step))
+
+
+def shuffled(vectors: Sequence[Any], lanes: Sequence[int]) -> Any:
+    """A vector of lanes, which are counted through all of some vectors."""
+    return tirx.Shuffle(list(vectors), [integer(lane) for lane in lanes])
+
+
+def store_vector(buffer: tirx.Buffer, value: Any, lanes: int, first: Any = 0) -> tirx.Stmt:
+    """A change of neighbouring elements of a flat buffer."""
+    index = _expr(first) if lanes == 1 else tirx.Ramp(_expr(first), 1, lanes)
+    return tirx.BufferStore(buffer, value, [index])
+
+
 def prefetch(buffer: tirx.Buffer, *indices: Any) -> tirx.Stmt:
     """Ask for an element that will be read, and its neighbours, in the second cache."""
     address = tirx.address_of(load(buffer, *indices))

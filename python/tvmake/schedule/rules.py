@@ -15,6 +15,7 @@ from tvmake.schedule.dynamic import is_dynamic, schedule_dynamic
 from tvmake.schedule.elementwise import inline, map_elements
 from tvmake.schedule.lrn import local_response_normalization
 from tvmake.schedule.movement import move_pieces
+from tvmake.schedule.pooling import plain_pooling
 from tvmake.schedule.primitives import attempt, block_names
 from tvmake.schedule.product import matrix_product
 from tvmake.schedule.reduction import accumulate, accumulate_lanes
@@ -34,6 +35,7 @@ WHOLE_KERNELS: tuple[Callable[[tirx.PrimFunc, CpuModel], tirx.PrimFunc | None], 
     direct_convolution,
     depthwise_convolution,
     pooling,
+    plain_pooling,
     winograd_convolution,
     local_response_normalization,
     matrix_product,
