@@ -36,6 +36,8 @@ PADDED = "padded"
 ANNOTATION = "tvmake.convolution"
 
 _MOST_SPANS = 12  # of the tiles that are written out
+# Multiply-adds in the time of one step of other loops, such as to read a weight from afar.
+_PRODUCTS_OF_A_STEP = 4
 
 
 @dataclass(frozen=True)
@@ -256,7 +258,8 @@ class _Nest:
         positions, passes = extents(self._grouped()), extents(self.depth_parts)
         products = self.rows * self.columns * self.group_blocks * math.prod(shapes.weight[1:-1])
         others = shapes.batch * self.planes * shapes.groups
-        if others * products * shapes.lanes < PARALLEL_WORK:
+        steps = others * products * shapes.lanes // _PRODUCTS_OF_A_STEP
+        if max(steps, math.prod(shapes.weight)) < PARALLEL_WORK:
             return 1, 1
         work = Work(
             image_bytes=4 * math.prod(self._slab()) // shapes.groups,
