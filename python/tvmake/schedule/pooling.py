@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tvm import tirx
@@ -21,6 +20,7 @@ from tvm.sym import detect_linear_equation
 from tvmake.schedule import loops
 from tvmake.schedule.fused import Fused, take_apart
 from tvmake.schedule.primitives import PARALLEL_WORK, block_names, element_bits, new_schedule
+from tvmake.schedule.sliding import Axis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,38 +32,6 @@ _PADDED = "pad_temp"
 _VECTORS = 4  # of a row that are reduced side by side
 _WIDEST_STRIDE = 4
 _MOST_BYTES = 16 << 10  # of a row
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """An axis of the image.
-
-    Attributes:
-        size, count: of the image, of the result.
-        window: how many elements a window has; 1 along axes that are not pooled.
-        stride, dilation, before: how windows move, and how far the first begins before the image.
-    """
-
-    size: int
-    count: int
-    window: int
-    stride: int
-    dilation: int
-    before: int
-
-    @property
-    def is_inside(self) -> bool:
-        """Whether no window reaches beyond the image."""
-        last = (self.count - 1) * self.stride + (self.window - 1) * self.dilation - self.before
-        return self.before == 0 and last < self.size
-
-    def taps(self, place: Any) -> tuple[Any, Any]:
-        """The first element of a window that lies within the image, and one after the last."""
-        if self.is_inside:
-            return 0, self.window
-        above = self.before - place * self.stride + (self.dilation - 1)  # divisions round up
-        first = tirx.max(above, 0) // self.dilation
-        return first, tirx.min(tirx.max(above + self.size, 0) // self.dilation, self.window)
 
 
 def plain_pooling(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
@@ -97,28 +65,28 @@ class _Pool:
             padding = schedule.get(schedule.get_sblock(_PADDED))
             self.data, before = _padding(padding, self.start)
         *self.outer, self.columns = _axes(statement, self.data, before)
-        self.width = min(self.lanes, self.columns.count)
+        self.width = min(self.lanes, self.columns.output)
         last = self.columns
         self.length = max(
             last.before + last.size,
-            last.stride * last.count + (last.window - 1) * last.dilation,
+            last.stride * last.output + (last.kernel - 1) * last.dilation,
         )
         size = self.length * element_bits(schedule, block) // 8
-        if last.window == 1 or last.stride > _WIDEST_STRIDE or size > _MOST_BYTES:
+        if last.kernel == 1 or last.stride > _WIDEST_STRIDE or size > _MOST_BYTES:
             raise ValueError("windows of one column, or far from one another")
         if not any(self.data.same_as(parameter) for parameter in fused.params):
             raise ValueError("the image is computed")
 
     def build(self) -> tirx.Stmt:
         """The loops over the rows of the result."""
-        counts = [axis.count for axis in self.outer]
-        windows = math.prod(axis.window for axis in (*self.outer, self.columns))
+        counts = [axis.output for axis in self.outer]
+        windows = math.prod(axis.kernel for axis in (*self.outer, self.columns))
         rows = math.prod(counts)
 
         def one(index: Any) -> tirx.Stmt:
             return self._row(loops.places(index, counts))
 
-        if rows * self.columns.count * windows < PARALLEL_WORK:
+        if rows * self.columns.output * windows < PARALLEL_WORK:
             return loops.loop(rows, one, name="row")
         return loops.parallel(rows, one)
 
@@ -162,7 +130,7 @@ class _Pool:
 
         def add(taps: Sequence[Any], at: Any) -> tirx.Stmt:
             rows = [
-                place * axis.stride + tap * axis.dilation - axis.before
+                axis.source(place, tap)
                 for axis, place, tap in zip(self.outer, places, taps, strict=True)
             ]
             x = loops.load(self.data, *rows, first + at)
@@ -185,7 +153,7 @@ class _Pool:
 
     def _columns(self, places: Sequence[Any], row: tirx.Buffer) -> list[tirx.Stmt]:
         """The result; a vector that would reach beyond its end computes some elements anew."""
-        count, width = self.columns.count, self.width
+        count, width = self.columns.output, self.width
         vector = functools.partial(self._windows, places, row)
         statements = [loops.loop(count // width, lambda at: vector(at * width), name="column")]
         if count % width:
@@ -202,7 +170,7 @@ class _Pool:
                 row, first * columns.stride + tap * columns.dilation, columns.stride, width
             )
 
-        total = functools.reduce(self.combine, map(taken, range(columns.window)))
+        total = functools.reduce(self.combine, map(taken, range(columns.kernel)))
 
         def finish(lane: Any) -> tirx.Stmt:
             indices = (*places, first + lane)
@@ -214,7 +182,7 @@ class _Pool:
         )
 
 
-def _axes(statement: Any, data: Any, before: Sequence[int]) -> list[_Axis]:
+def _axes(statement: Any, data: Any, before: Sequence[int]) -> list[Axis]:
     """The axes of the image.
 
     Raises:
@@ -237,8 +205,8 @@ def _axes(statement: Any, data: Any, before: Sequence[int]) -> list[_Axis]:
         tap, dilation = used[0] if used else (None, 1)
         window = int(tap.dom.extent) if tap is not None else 1
         count = int(axis.dom.extent)
-        found.append(_Axis(int(size), count, window, stride, dilation, first))
-    if math.prod(a.window for a in found) != math.prod(int(tap.dom.extent) for tap in taps):
+        found.append(Axis(int(size), count, window, stride, dilation, first))
+    if math.prod(a.kernel for a in found) != math.prod(int(tap.dom.extent) for tap in taps):
         raise ValueError("taps that move nothing")
     return found
 
