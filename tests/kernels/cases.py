@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHANNELS = (1, 3, 5, 8, 16, 17, 33)
 SIZES = (1, 2, 5, 7, 14, 23, 32, 65)
 MOST_WORK = 1_500_000  # multiplications of one operator: emulators do few in a second
-OPSET = 18
+OPSET = 19
 
 
 @dataclass

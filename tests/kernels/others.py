@@ -239,6 +239,38 @@ def data_movement(cases: Cases) -> None:
 
 
 @kernel_class
+def columns_in_another_order(cases: Cases) -> None:
+    """Padded, enlarged, reversed, repeated, every second one; with what is computed around it."""
+    rows, width = cases.pick((2, 3, 9)), cases.pick((7, 16, 30, 67))
+    x = cases.add(cases.choose("Relu", "Identity"), cases.input(2, 3, rows, width), keep=False)
+    kind = cases.pick(range(4))
+    if kind == 0:
+        mode = cases.choose("constant", "reflect", "edge", "wrap")
+        above, below, left, right = (cases.pick((0, 1, 2, 6), at_most=rows - 1) for _ in range(4))
+        pads = cases.integers(0, 0, above, left, 0, 0, below, right)
+        operands = f"{x} {pads} {cases.weight()}" if mode == "constant" else f"{x} {pads}"
+        y = cases.add("Pad", operands, keep=False, mode=mode)
+    elif kind == 1:
+        scales = np.array([1, 1, cases.pick((1, 2)), cases.pick((2, 3, 4, 5))], "float32")
+        y = cases.add(
+            "Resize",
+            f"{x} _ {cases.weight(values=scales)}",
+            keep=False,
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
+    elif kind == 2:
+        step = cases.pick((-3, -2, -1, 2, 3, 5))
+        bounds = (-2, -1000) if step < 0 else (1, 1000)
+        slices = " ".join(cases.integers(number) for number in (*bounds, 3, step))
+        y = cases.add("Slice", f"{x} {slices}", keep=False)
+    else:
+        y = cases.add("Tile", f"{x} {cases.integers(1, 1, 2, 3)}", keep=False)
+    cases.add(cases.choose("Neg", "Identity"), y)
+
+
+@kernel_class
 def gather(cases: Cases) -> None:
     rows, width = cases.pick((2, 5, 33)), cases.pick((1, 7, 16, 33))
     indices = cases.random.integers(0, rows, (2, width))

@@ -69,14 +69,16 @@ def store(buffer: tirx.Buffer, value: Any, *indices: Any) -> tirx.Stmt:
     return tirx.BufferStore(buffer, value, [_expr(index) for index in indices])
 
 
+def load_vector(buffer: tirx.Buffer, lanes: int, *indices: Any) -> Any:
+    """Neighbouring elements of a buffer."""
+    return tirx.BufferLoad(buffer, _vector(indices, lanes))
+
+
 def every(buffer: tirx.Buffer, first: Any, step: int, lanes: int) -> Any:
     """A vector of every second element of a flat buffer, or every third and so on."""
     if lanes == 1:
         return load(buffer, first)
-    vectors = [
-        tirx.BufferLoad(buffer, [tirx.Ramp(first + number * lanes, 1, lanes)])
-        for number in range(step)
-    ]
+    vectors = [load_vector(buffer, lanes, first + number * lanes) for number in range(step)]
     return vectors[0] if step == 1 else shuffled(vectors, range(0, step * lanes, step))
 
 
@@ -85,10 +87,9 @@ def shuffled(vectors: Sequence[Any], lanes: Sequence[int]) -> Any:
     return tirx.Shuffle(list(vectors), [integer(lane) for lane in lanes])
 
 
-def store_vector(buffer: tirx.Buffer, value: Any, lanes: int, first: Any = 0) -> tirx.Stmt:
-    """A change of neighbouring elements of a flat buffer."""
-    index = _expr(first) if lanes == 1 else tirx.Ramp(_expr(first), 1, lanes)
-    return tirx.BufferStore(buffer, value, [index])
+def store_vector(buffer: tirx.Buffer, value: Any, lanes: int, *indices: Any) -> tirx.Stmt:
+    """A change of neighbouring elements of a buffer."""
+    return tirx.BufferStore(buffer, value, _vector(indices, lanes))
 
 
 def prefetch(buffer: tirx.Buffer, *indices: Any) -> tirx.Stmt:
@@ -128,6 +129,11 @@ def rewrite(function: tirx.PrimFunc, body: tirx.Stmt, memory: Sequence[tirx.Buff
     realize = s_tir.SBlockRealize([], True, block)
     written = tirx.PrimFunc(function.params, realize, function.ret_type, function.attrs)
     return written.with_attrs({HAND_WRITTEN: True, IN_PLACE: []})
+
+
+def _vector(indices: Sequence[Any], lanes: int) -> list[Any]:
+    *before, last = map(_expr, indices)
+    return [*before, tirx.Ramp(last, 1, lanes) if lanes > 1 else last]
 
 
 def _expr(value: Any) -> Any:

@@ -178,7 +178,7 @@ class _Pool:
             return loops.store(self.fused.output, value, *indices)
 
         return loops.using(
-            [sums], [loops.store_vector(sums, total, width), loops.vector(width, finish)]
+            [sums], [loops.store_vector(sums, total, width, 0), loops.vector(width, finish)]
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tvmake.kernels.builder import HAND_WRITTEN
+from tvmake.schedule.columns import gather_columns
 from tvmake.schedule.convolution import direct_convolution
 from tvmake.schedule.depthwise import depthwise_convolution, pooling
 from tvmake.schedule.dynamic import is_dynamic, schedule_dynamic
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
 
     from tvmake.schedule.cpu import CpuModel
 
+    Rule = Callable[[tirx.PrimFunc, CpuModel], tirx.PrimFunc | None]
+
 # Rules that write a kernel as a whole, tried in this order; None where one does not fit. What none
 # of them takes is scheduled block by block.
-WHOLE_KERNELS: tuple[Callable[[tirx.PrimFunc, CpuModel], tirx.PrimFunc | None], ...] = (
+WHOLE_KERNELS: tuple[Rule, ...] = (
     direct_convolution,
     depthwise_convolution,
     pooling,
@@ -40,6 +43,8 @@ WHOLE_KERNELS: tuple[Callable[[tirx.PrimFunc, CpuModel], tirx.PrimFunc | None], 
     local_response_normalization,
     matrix_product,
 )
+# Of kernels in which what is cheap to compute has been inlined.
+INLINED_KERNELS: tuple[Rule, ...] = (move_pieces, gather_columns, reduce_rows)
 
 
 def schedule_kernel(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc:
@@ -53,10 +58,9 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc:
         function = attempt(function, name, inline)
     if is_dynamic(function):
         return schedule_dynamic(function, cpu)
-    if (moved := move_pieces(function, cpu)) is not None:
-        return moved
-    if (reduced := reduce_rows(function, cpu)) is not None:
-        return reduced
+    for rule in INLINED_KERNELS:
+        if (scheduled := rule(function, cpu)) is not None:
+            return scheduled
     for name in block_names(function):
         function = attempt(
             function,
