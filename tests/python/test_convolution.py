@@ -63,6 +63,7 @@ def test_winograd_is_chosen_where_it_pays() -> None:
     ("batch", "height", "width", "goal"),
     [
         *((1, 1, 1, "SPEED"), (2, 7, 9, "SPEED"), (1, 14, 13, "SPEED"), (1, 33, 20, "SPEED")),
+        (1, 43, 35, "SPEED"),  # two groups of tiles, of which one is not full
         *((2, 7, 9, "PRECISE"), (1, 14, 13, "SIZE")),
     ],
 )

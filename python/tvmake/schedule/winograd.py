@@ -30,6 +30,8 @@ _LINE = 16  # elements of a line of the cache
 _MOST_TASKS = 16
 _FEWEST_TASKS = 4
 _GROUPS_OF_TASK = 8
+_GROUP = 24  # tiles that are worth reading weights for that are in the second cache, or nearly
+_LARGE_GROUP = 64  # and weights that are not
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class _Shapes:
         tile, top, left, _, _ = (int(v) for v in fused.annotations["tvmake.winograd"])
         rows, columns = -(-out_height // tile), -(-out_width // tile)
         tiles = batch * rows * columns
-        most = _largest_group(blocks * lanes, out_blocks * lanes, (tile + 2) ** 2, cpu)
+        most = _largest_group(tiles, blocks * lanes, out_blocks * lanes, (tile + 2) ** 2, cpu)
         groups = -(-tiles // most)
         return _Shapes(
             *(tile, batch, height, width, blocks, out_height, out_width, out_blocks, lanes),
@@ -93,16 +95,19 @@ class _Shapes:
         )
 
 
-def _largest_group(inputs: int, outputs: int, points: int, cpu: CpuModel) -> int:
+def _largest_group(tiles: int, inputs: int, outputs: int, points: int, cpu: CpuModel) -> int:
     """How many tiles to have under way.
 
     What belongs to one point must stay in the second cache; all points should, beside the weights
-    and the image, unless that makes so few tiles that reading the weights again costs more.
+    and the image, unless that makes so few tiles that reading the weights again costs more. So it
+    does the sooner where threads share each step, since they wait for one another in each group.
     """
     one = cpu.l2_bytes // 4 // (4 * max(inputs, outputs))
     everything = cpu.l2_bytes // 2 // (4 * points * (inputs + outputs))
     weights = 4 * points * inputs * outputs
-    enough = 24 if weights <= 2 * cpu.l2_bytes else 64
+    shares_steps = tiles < _GROUP * _GROUPS_OF_TASK * _FEWEST_TASKS
+    near = cpu.l2_bytes if shares_steps else 2 * cpu.l2_bytes
+    enough = _GROUP if weights <= near else _LARGE_GROUP
     return max(8, min(one, max(everything, enough)))
 
 
