@@ -158,7 +158,7 @@ def test_strides_and_sums_in_pieces(
 
 def test_sums_are_cut_where_their_weights_crowd_the_cache() -> None:
     assert choose_pieces(100 << 10, 8 << 10, AVX2) == 1
-    assert choose_pieces(270 << 10, 8 << 10, AVX2) == 9
+    assert choose_pieces(270 << 10, 8 << 10, AVX2) == 17
     assert choose_pieces(270 << 10, 80 << 10, AVX2) == 1  # more sums than are worth keeping
 
 

@@ -149,7 +149,7 @@ def choose_pieces(weight_bytes: int, sum_bytes: int, cpu: CpuModel) -> int:
     """Into how many pieces to cut the sums of a pass.
 
     All tiles of a pass read its weights. Where these crowd the second cache, they are taken in
-    pieces that stay in the first one, with the sums put aside in between.
+    pieces that take half of the first one, beside the image, with the sums put aside in between.
 
     Args:
         weight_bytes: of one pass.
@@ -158,7 +158,7 @@ def choose_pieces(weight_bytes: int, sum_bytes: int, cpu: CpuModel) -> int:
     """
     if weight_bytes <= cpu.l2_bytes // 4 or sum_bytes > _MOST_KEPT:
         return 1
-    return -(-weight_bytes // cpu.l1_bytes)
+    return -(-weight_bytes // (cpu.l1_bytes // 2))
 
 
 def extents(pieces: Sequence[Part]) -> int:
