@@ -87,6 +87,21 @@ def convolution_beyond_borders(cases: Cases) -> None:
 
 
 @kernel_class
+def dilated_convolution(cases: Cases) -> None:
+    """What segments pictures, with phases of different sizes, some outside of the image."""
+    inner, outer = 16, cases.pick((16, 24, 32))
+    dilations = [cases.pick((1, 2, 3, 6)) for _ in range(2)]
+    before, after = [[cases.pick((0, d - 1, d, d, d + 1)) for d in dilations] for _ in range(2)]
+    least = [2 * d + 1 - b - a for d, b, a in zip(dilations, before, after, strict=True)]
+    sizes = _sizes(cases, least, inner * outer * 9)
+    x = cases.input(cases.pick((1, 2)), inner, *sizes)
+    operands = f"{x} {cases.weight(outer, inner, 3, 3)} {cases.weight(outer)}"
+    attributes: dict[str, Any] = {"dilations": dilations, "pads": [*before, *after]}
+    y = cases.add("Conv", operands, keep=False, **attributes)
+    cases.add("Concat", f"{y} {cases.add('Relu', y, keep=False)} {y}", axis=1)
+
+
+@kernel_class
 def depthwise_convolution(cases: Cases) -> None:
     channels = cases.pick((*CHANNELS, 8, 16, 24, 32))
     kernel = [cases.pick((1, 3, 5, 7)) for _ in range(2)]

@@ -36,7 +36,10 @@ EMULATED_COUNT = 6  # compilers and emulators of other machines take time
 # Of float32 results, relative to the largest value of the output.
 TOLERANCE = 3e-6
 WINOGRAD_TOLERANCE = 1e-4  # adds and subtracts before it multiplies
-WINOGRAD = ("convolution", "three_by_three_convolution")  # classes with kernels that it is for
+WINOGRAD = (  # classes with kernels that it is for
+    *("convolution", "convolution_beyond_borders"),
+    *("three_by_three_convolution", "dilated_convolution"),
+)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ def test_matrices_compute_the_filter_exactly(tile: int) -> None:
 def test_winograd_is_chosen_where_it_pays() -> None:
     assert winograd.choose(winograd.Layer(64, 64, 1, 56, 56), AVX2) == 4
     assert winograd.choose(winograd.Layer(8, 8, 1, 3, 3), AVX2) == 0
+    assert winograd.choose(winograd.Layer(128, 128, 1, 56, 56), AVX2, (2, 2)) == 4
+    assert winograd.choose(winograd.Layer(8, 8, 1, 112, 112), AVX2, (2, 2)) == 0
 
 
 @pytest.mark.parametrize(

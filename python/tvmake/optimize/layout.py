@@ -17,7 +17,7 @@ from tvm import relax
 from tvmake import constants
 from tvmake.kernels import lrn, resize
 from tvmake.op_patterns import OUT_ELEMENTWISE_FUSABLE, PATTERN
-from tvmake.optimize import blocked, winograd
+from tvmake.optimize import blocked, phases, winograd
 from tvmake.optimize.blocked import Window, extent
 from tvmake.optimize.channels import Channels
 from tvmake.optimize.forms import Value, blocked_form, plain_form
@@ -193,7 +193,7 @@ class _Rewriter:
         if groups == data.channels == len(weight) and form:
             result = self._depthwise(data, form, weight, window)
         elif tile := self._winograd_tile(window, weight.shape, groups, _shape(call)):
-            result = self._winograd(data, weight, window, tile)
+            result = self._winograd(data, weight, window, tile, _shape(call))
         elif self._gathers(data, weight.shape, groups):
             result = self._gathering_convolution(data, weight, window, groups)
         else:
@@ -210,19 +210,31 @@ class _Rewriter:
         x = blocked_form(self.builder, data, form)
         return form, self._kernel(operator, "depthwise_blocked", x, packed)
 
-    def _winograd(self, data: Value, weight: Array, window: Window, tile: int) -> _Result:
+    def _winograd(
+        self, data: Value, weight: Array, window: Window, tile: int, shape: Sequence[int]
+    ) -> _Result:
         block = self._block(data.channels)
+        x = blocked_form(self.builder, data, Channels.dense(data.channels, block))
+        form, is_dilated = Channels.dense(len(weight), block), max(window.dilation) > 1
+        sizes: dict[str, Any] = {"window": window, "result": tuple(shape[2:])}
+        if is_dilated:
+            split = partial(phases.split, kernel=weight.shape[2:], **sizes)
+            x = self.builder.emit(self._kernel(split, "phases", x))
+            window = phases.plain(window)
         packed = relax.const(winograd.pack(weight, tile, block))
         before, _, after = winograd.matrices(tile)
         kernel = self._kernel(
             partial(winograd.convolution, window=window),
             "conv2d_winograd",
-            blocked_form(self.builder, data, Channels.dense(data.channels, block)),
+            x,
             packed,
             *(relax.const(matrix.astype("float32")) for matrix in (before, after)),
             fuses=True,
         )
-        return Channels.dense(len(weight), block), kernel
+        if is_dilated:
+            joined = partial(phases.join, **sizes)
+            kernel = self._kernel(joined, "joined", self.builder.emit(kernel))
+        return form, kernel
 
     def _gathers(self, data: Value, weight: Sequence[int], groups: int) -> bool:
         """Whether a convolution has to take its input channels from anywhere, one by one."""
@@ -276,8 +288,11 @@ class _Rewriter:
         self, window: Window, weight: Sequence[int], groups: int, shape: Sequence[int]
     ) -> int:
         """The tile of Winograd's algorithm for a convolution, or 0 for the direct one."""
-        plain = window.strides == window.dilation == (1, 1) and tuple(weight[2:]) == (3, 3)
-        if not self.allow_winograd or not plain or groups > 1 or max(window.padding) > 2:
+        plain = window.strides == (1, 1) and tuple(weight[2:]) == (3, 3)
+        is_dilated = max(window.dilation) > 1  # which takes any padding in
+        if not self.allow_winograd or not plain or groups > 1:
+            return 0
+        if max(window.padding) > 2 and not is_dilated:
             return 0
         if not all(isinstance(extent, int) for extent in shape):
             return 0  # the tile is chosen by what it costs for one size
@@ -285,7 +300,7 @@ class _Rewriter:
         if not self._block(outputs) == self._block(weight[1]) > 1:
             return 0
         layer = winograd.Layer(weight[1], outputs, n, height, width)
-        return winograd.choose(layer, self.cpu)
+        return winograd.choose(layer, self.cpu, window.dilation)
 
     def _shuffle(self, call: relax.Call, _: str) -> Value | None:
         """Channels in another order: where they are stays as it is."""

@@ -8,13 +8,17 @@ products over channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tvm import te, tirx, topi
 
+from tvmake.optimize import phases
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tvmake.optimize.blocked import Window
     from tvmake.schedule.cpu import CpuModel
 
@@ -24,6 +28,7 @@ TILES = (2, 4)
 # Cycles, roughly: of a transform for each vector of a tile, and bytes of weights per cycle from
 # memory, where they come from in a network that does not fit into the caches.
 _TRANSFORM_CYCLES = 4.0
+_COPY_CYCLES = 8.0  # of a vector
 _WEIGHT_BYTES_PER_CYCLE = 6.0
 _EFFICIENCY = 0.85
 
@@ -72,9 +77,16 @@ def matrices(tile: int) -> tuple[Array, Array, Array]:
     return np.array(b, "float64"), np.array(g, "float64"), np.array(a, "float64")
 
 
-def choose(layer: Layer, cpu: CpuModel) -> int:
-    """The tile that should be the fastest, or 0 for direct convolution."""
-    costs = {0: _direct_cycles(layer, cpu)} | {t: _cycles(layer, t, cpu) for t in TILES}
+def choose(layer: Layer, cpu: CpuModel, dilation: Sequence[int] = (1, 1)) -> int:
+    """The tile that should be the fastest, or 0 for direct convolution.
+
+    One of a dilation is for the phases of the image, which are split and joined.
+    """
+    count, height, width = phases.size((layer.height, layer.width), dilation)
+    split = replace(layer, images=layer.images * count, height=height, width=width)
+    vectors = split.images * height * width * (layer.inputs + layer.outputs) / cpu.lanes(32)
+    copying = _COPY_CYCLES * vectors if count > 1 else 0.0
+    costs = {0: _direct_cycles(layer, cpu)} | {t: _cycles(split, t, cpu) + copying for t in TILES}
     return min(costs, key=lambda tile: costs[tile])
 
 
