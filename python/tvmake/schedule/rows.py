@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tvmake.schedule.cpu import CpuModel
 
 _VECTORS = 8  # that are reduced side by side
-_CALLING_VECTORS = 2  # of values that are computed by a function, as exp
 _FEWEST_ROWS = 8  # that threads share
 _MOST_BYTES = 8 << 10  # of a thread's stack
 
@@ -171,11 +170,10 @@ class _Walk:
 
     def _vectors(self, reductions: int) -> int:
         """How many vectors are taken side by side."""
-        if not reductions:
-            return 1
         calls = any(contains(step.value, Call) for step in self.group)
-        most = _CALLING_VECTORS if calls else _VECTORS // reductions
-        return max(1, min(most, self.nest.extents[-1] // self.lanes))
+        if calls or not reductions:  # exp takes longer than an addition, and many registers
+            return 1
+        return max(1, min(_VECTORS // reductions, self.nest.extents[-1] // self.lanes))
 
     def _start(self, step: Step) -> tirx.Stmt:
         def vector(number: Any) -> tirx.Stmt:
