@@ -19,6 +19,7 @@ from tvmake.compiler import compile_model
 from tvmake.lower import Call, Graph, Tensor, plan_memory, share_memory
 from tvmake.lower.graph import JOIN, PART, VIEW
 from tvmake.lower.memory import live_bytes
+from tvmake.lower.sharing import MOST_MORE
 from tvmake.optimize.movement import Movement, movement
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def test_every_value_stays_what_it_was(case: tuple[Program, Graph]) -> None:
     shared = share_memory(graph, 64)
     simulate(program, graph)
     simulate(program, shared)
-    assert live_bytes(shared) <= live_bytes(graph)
+    assert live_bytes(shared) <= (1 + MOST_MORE) * live_bytes(graph)
     assert set(shared.kernels) == {call.kernel for call in shared.calls if not call.is_alias} | (
         set(shared.kernels) & {VIEW}
     )
@@ -236,16 +237,17 @@ def test_an_input_and_an_output_keep_memory_of_their_own() -> None:
     assert kinds(graph) == [call.kernel for call in graph.calls]
 
 
-def test_memory_does_not_grow() -> None:
+@pytest.mark.parametrize(("size", "is_shared"), [(64, True), (128, False)])
+def test_memory_grows_little(size: int, is_shared: bool) -> None:
     """A long connection: the result of the join would be alive while the arena is full."""
     program = Program()
     x = program.new(16)
     early = program.kernel([x], 64)
     large = program.kernel([program.kernel([early], 256)], 256)
-    late = program.kernel([large], 64)
+    late = program.kernel([large], size)
     y = program.kernel([program.join([early, late])], 16)
     graph = program.graph([x], [y])
-    assert share_memory(graph, 64) == graph
+    assert (share_memory(graph, 64) != graph) == is_shared
 
 
 def concat(axis: int, *shapes: tuple[int, ...]) -> Callable[[], list[Any]]:

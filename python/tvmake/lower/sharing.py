@@ -2,8 +2,8 @@
 
 A part of a tensor (split, slice) is read where it is. What is concatenated is written where the
 result is, so that the pieces are joined already: DenseNet's blocks, the branches of Inception and
-the long connections of a U-Net. An alias keeps memory alive longer, so it is made only where no
-more bytes are alive at any time than without any.
+the long connections of a U-Net. An alias keeps memory alive longer, so it is made only where that
+takes little more than is alive without any.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from tvmake.lower.memory import live_bytes
 if TYPE_CHECKING:
     from tvmake.lower.graph import Graph
 
+MOST_MORE = 1 / 8  # of the bytes alive without aliases, that these may take
+
 
 def share_memory(graph: Graph, alignment: int) -> Graph:
-    """Replace kernels by PART and JOIN where that takes no more memory.
+    """Replace kernels by PART and JOIN where that takes little more memory.
 
     Args:
         graph: a graph; one with dynamic shapes or control flow is returned as it is.
@@ -39,7 +41,7 @@ def share_memory(graph: Graph, alignment: int) -> Graph:
     for time in reversed(movers):
         sharing.add_join(time)
     shared = sharing.result()
-    return shared if live_bytes(shared) <= live_bytes(graph) else graph
+    return shared if live_bytes(shared) <= (1 + MOST_MORE) * live_bytes(graph) else graph
 
 
 def _is_straight(graph: Graph) -> bool:
@@ -72,7 +74,7 @@ class _Sharing:
         self.live = np.zeros(end + 1, np.int64)
         for root in self.alive:
             self._count(root, 1)
-        self.most = int(self.live.max())
+        self.most = (1 + MOST_MORE) * int(self.live.max())
 
     def whole(self, tensor: int) -> tuple[int, int]:
         """What holds a tensor, and where in it the tensor begins."""
@@ -148,7 +150,7 @@ class _Sharing:
         return moved if all(covered[h] == self._bytes(h) for h in moved) else None
 
     def _move(self, holder: int, moved: dict[int, tuple[int, int]]) -> bool:
-        """Give tensors homes within one, if it may be and no more bytes are alive at any time."""
+        """Give tensors homes within one, if it may be and not too many bytes are alive then."""
         if any(offset % self.alignment for _, offset in moved.values()):
             return False
         before = {tensor: self.alive[tensor] for tensor in (*moved, holder)}
