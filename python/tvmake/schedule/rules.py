@@ -24,7 +24,7 @@ from tvmake.schedule.rows import reduce_rows
 from tvmake.schedule.winograd import winograd_convolution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tvm import tirx
 
@@ -51,16 +51,37 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc:
     """Schedule one fused prim func for a CPU. What it computes stays the same."""
     if function.attrs and HAND_WRITTEN in function.attrs:
         return function
-    for rule in () if is_dynamic(function) else WHOLE_KERNELS:
-        if (scheduled := rule(function, cpu)) is not None:
-            return scheduled
+    if is_dynamic(function):
+        return schedule_dynamic(_inlined(function), cpu)
+    if _is_empty(function):
+        return function
+    written = _written(WHOLE_KERNELS, function, cpu)
+    if written is not None:
+        return written
+    function = _inlined(function)
+    written = _written(INLINED_KERNELS, function, cpu)
+    return written if written is not None else _scheduled(function, cpu)
+
+
+def _is_empty(function: tirx.PrimFunc) -> bool:
+    """Whether an operand or a result has no elements: there is nothing to be fast at."""
+    return any(int(extent) == 0 for buffer in function.params for extent in buffer.shape)
+
+
+def _inlined(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """A prim func in which what is cheap to compute is so where it is used."""
     for name in block_names(function):
         function = attempt(function, name, inline)
-    if is_dynamic(function):
-        return schedule_dynamic(function, cpu)
-    for rule in INLINED_KERNELS:
-        if (scheduled := rule(function, cpu)) is not None:
-            return scheduled
+    return function
+
+
+def _written(rules: Sequence[Rule], function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
+    """The kernel as the first rule that fits writes it."""
+    return next((w for rule in rules if (w := rule(function, cpu)) is not None), None)
+
+
+def _scheduled(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc:
+    """The kernel with a schedule for each block."""
     for name in block_names(function):
         function = attempt(
             function,
