@@ -131,6 +131,7 @@ def test_provenance_of_products(tmp_path: Path) -> None:
         ((2, 0, 8), [node("Transpose", "x", "y", perm=[0, 2, 1])]),
         ((0, 8), [node("Softmax", "x", "y", axis=-1)]),
         ((3, 0), [node("ReduceSum", "x one", "y")]),
+        ((3, 0), [node("ReduceMin", "x", "y", axes=[1])]),
         ((0, 3, 8, 8), [node("MaxPool", "x", "y", kernel_shape=[3, 3], strides=[2, 2])]),
     ],
     ids=lambda value: value[0].op_type if isinstance(value, list) else None,

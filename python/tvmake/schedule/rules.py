@@ -64,8 +64,8 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc:
 
 
 def _is_empty(function: tirx.PrimFunc) -> bool:
-    """Whether an operand or a result has no elements: there is nothing to be fast at."""
-    return any(int(extent) == 0 for buffer in function.params for extent in buffer.shape)
+    """Whether the result has no elements, so that there is nothing to compute."""
+    return any(int(extent) == 0 for extent in function.params[-1].shape)
 
 
 def _inlined(function: tirx.PrimFunc) -> tirx.PrimFunc:
