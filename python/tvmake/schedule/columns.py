@@ -21,13 +21,7 @@ from tvm.ir.prim import expr as prim
 
 from tvmake.schedule import loops
 from tvmake.schedule.expressions import contains, identity, loads, replace, variables_of
-from tvmake.schedule.primitives import (
-    PARALLEL_WORK,
-    block_names,
-    element_bits,
-    is_spatial,
-    new_schedule,
-)
+from tvmake.schedule.primitives import PARALLEL_WORK, element_bits, element_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,14 +76,11 @@ class _Stretch:
 
 def gather_columns(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
     """The rule for one block that reads columns of rows in an order that only they decide."""
-    names = block_names(function)
-    if len(names) != 1:
+    found = element_block(function)
+    if found is None:
         return None
-    schedule = new_schedule(function)
-    block = schedule.get_sblock(names[0])
+    schedule, block = found
     axes, store = list(schedule.get(block).iter_vars), schedule.get(block).body
-    if not isinstance(store, tirx.BufferStore) or not is_spatial(schedule, block) or not axes:
-        return None
     try:
         gather = _Gather(axes, store, cpu.lanes(element_bits(schedule, block)))
     except ValueError:  # of another form
@@ -110,8 +101,6 @@ class _Gather:
         self.is_parallel = work >= PARALLEL_WORK
         if self.width > _MOST_COLUMNS or (self.is_parallel and rows < _FEWEST_ROWS):
             raise ValueError("few rows")
-        if list(map(identity, store.indices)) != list(map(identity, self.variables)):
-            raise ValueError("another order of axes")
         self.moved = [load for load in loads(store.value) if self._moves(load)]
         if not self.moved:
             raise ValueError("columns as they are")
@@ -331,4 +320,4 @@ def _is_choice(expression: Any) -> bool:
 
 def _is_guarded(value: Any) -> bool:
     """Whether some elements are not read where they do not exist."""
-    return contains(value, Call) and "if_then_else" in str(value)
+    return contains(value, _is_choice)

@@ -42,14 +42,14 @@ def variables_of(expression: Any) -> list[Any]:
     return [v for operand in _operands(expression) for v in variables_of(operand)]
 
 
-def contains(expression: Any, kind: type) -> bool:
-    """Whether there is an expression of a kind in another one, or it is one.
+def contains(expression: Any, matches: Callable[[Any], bool]) -> bool:
+    """Whether an expression, or one within it, is what is looked for.
 
     Raises:
         ValueError: for a kind of expression that kernels rarely have.
     """
-    inner = any(contains(operand, kind) for operand in _operands(expression))
-    return inner or isinstance(expression, kind)
+    inner = any(contains(operand, matches) for operand in _operands(expression))
+    return inner or matches(expression)
 
 
 def replace(expression: Any, known: Mapping[Any, Any], read: Read = lambda _: None) -> Any:

@@ -16,15 +16,9 @@ from tvm import tirx
 from tvm.ir.prim import expr as prim
 
 from tvmake.schedule import loops
-from tvmake.schedule.expressions import identity, replace
+from tvmake.schedule.expressions import replace
 from tvmake.schedule.microkernel import share
-from tvmake.schedule.primitives import (
-    PARALLEL_WORK,
-    block_names,
-    element_bits,
-    is_spatial,
-    new_schedule,
-)
+from tvmake.schedule.primitives import PARALLEL_WORK, element_bits, element_block
 from tvmake.schedule.tiles import Part, parts
 
 if TYPE_CHECKING:
@@ -39,16 +33,13 @@ _Bounds = tuple[tuple[int, int], ...]  # of each axis: first index, and the one 
 
 def move_pieces(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
     """The rule for one block that transposes, or selects by position what it computes."""
-    names = block_names(function)
-    if len(names) != 1:
+    found = element_block(function)
+    if found is None:
         return None
-    schedule = new_schedule(function)
-    block = schedule.get_sblock(names[0])
+    schedule, block = found
     store = schedule.get(block).body
     variables = [axis.var for axis in schedule.get(block).iter_vars]
-    if not isinstance(store, tirx.BufferStore) or not is_spatial(schedule, block):
-        return None
-    if len(variables) < 2 or list(map(identity, store.indices)) != list(map(identity, variables)):
+    if len(variables) < 2:
         return None
     whole = tuple((0, int(extent)) for extent in store.buffer.shape)
     pieces = list(_pieces(store.value, variables, whole))

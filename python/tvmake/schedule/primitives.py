@@ -33,6 +33,22 @@ def new_schedule(function: tirx.PrimFunc) -> s_tir.Schedule:
     return _Schedule(tvm.IRModule({"main": function}), error_render_level="none")
 
 
+def element_block(function: tirx.PrimFunc) -> tuple[s_tir.Schedule, Any] | None:
+    """A schedule and its block, if that is the only one, and stores an element for its axes."""
+    names = block_names(function)
+    if len(names) != 1:
+        return None
+    schedule = new_schedule(function)
+    block = schedule.get_sblock(names[0])
+    store, axes = schedule.get(block).body, list(schedule.get(block).iter_vars)
+    if not isinstance(store, tirx.BufferStore) or not is_spatial(schedule, block) or not axes:
+        return None
+    if len(store.indices) != len(axes):
+        return None
+    in_order = all(at.same_as(axis.var) for at, axis in zip(store.indices, axes, strict=True))
+    return (schedule, block) if in_order else None
+
+
 def attempt(function: tirx.PrimFunc, name: str, *rules: Rule) -> tirx.PrimFunc:
     """Apply the first rule that fits, if any does."""
     for rule in rules:

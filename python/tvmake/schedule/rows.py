@@ -170,7 +170,7 @@ class _Walk:
 
     def _vectors(self, reductions: int) -> int:
         """How many vectors are taken side by side."""
-        calls = any(contains(step.value, Call) for step in self.group)
+        calls = any(contains(step.value, lambda e: isinstance(e, Call)) for step in self.group)
         if calls or not reductions:  # exp takes longer than an addition, and many registers
             return 1
         return max(1, min(_VECTORS // reductions, self.nest.extents[-1] // self.lanes))
