@@ -58,6 +58,26 @@ def three_by_three_convolution(cases: Cases) -> None:
 
 
 @kernel_class
+def filtered_convolution(cases: Cases) -> None:
+    """Kernels of 3 to 5 taps with steps of one and two, and larger ones over pictures."""
+    if cases.pick((0, 1, 1)):
+        inner, size, stride = cases.pick((8, 16, 24)), cases.pick((3, 4, 5)), cases.pick((1, 2, 2))
+    else:
+        inner, size, stride = cases.pick((1, 3)), cases.pick((5, 6, 7)), 2
+    outer = cases.pick((16, 24, 40))
+    extents = [int(extent) for extent in cases.random.integers(9, 42, 2)]
+    y = cases.add(
+        "Conv",
+        f"{cases.input(cases.pick((1, 2)), inner, *extents)} "
+        f"{cases.weight(outer, inner, size, size)} {cases.weight(outer)}",
+        keep=False,
+        strides=[stride] * 2,
+        pads=[int(pad) for pad in cases.random.integers(0, size, 4)],
+    )
+    cases.add("Relu", y)
+
+
+@kernel_class
 def convolution_beyond_borders(cases: Cases) -> None:
     """Much padding, other before than after an axis: sums at the borders have fewer products."""
     rank = cases.pick((1, 2, 2, 2, 2, 3))

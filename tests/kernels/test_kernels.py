@@ -38,7 +38,7 @@ TOLERANCE = 3e-6
 WINOGRAD_TOLERANCE = 1e-4  # adds and subtracts before it multiplies
 WINOGRAD = (  # classes with kernels that it is for
     *("convolution", "convolution_beyond_borders"),
-    *("three_by_three_convolution", "dilated_convolution"),
+    *("three_by_three_convolution", "filtered_convolution", "dilated_convolution"),
 )
 
 

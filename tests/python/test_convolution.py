@@ -11,7 +11,9 @@ from python.arena_runner import run
 from python.onnx_models import node, save, spec
 from tvmake.compiler import compile_model
 from tvmake.optimize import winograd
+from tvmake.optimize.blocked import Window
 from tvmake.schedule.cpu import CpuModel
+from tvmake.schedule.filters import minimal_filter, transform
 from tvmake.schedule.tiles import choose_pieces, choose_tile, parts
 from tvmake.spec import TargetSpec
 
@@ -43,22 +45,85 @@ def test_tile_fits_into_the_registers(cpu: CpuModel, columns: int) -> None:
     assert columns == 1 or tile.sums >= 8  # else the multiply-adds wait for one another
 
 
-@pytest.mark.parametrize("tile", winograd.TILES)
-def test_matrices_compute_the_filter_exactly(tile: int) -> None:
-    before, of_weights, after = winograd.matrices(tile)
+@pytest.mark.parametrize("tile", [1, 2, 3, 4])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("taps", [2, 3, 4, 5])
+def test_minimal_filters_are_exact(tile: int, taps: int, stride: int) -> None:
+    filter_ = minimal_filter(tile, taps, stride)
     random = np.random.default_rng(tile)
-    data, taps = random.standard_normal(tile + 2), random.standard_normal(3)
-    expected = [data[i : i + 3] @ taps for i in range(tile)]
-    np.testing.assert_allclose(
-        after @ ((of_weights @ taps) * (before @ data)), expected, rtol=1e-12
-    )
+    data = random.standard_normal(filter_.size)
+    weights = random.standard_normal(taps)
+    points = np.array(filter_.weights) @ weights
+    shared = points[np.minimum(np.arange(filter_.size), len(points) - 1)]
+    moved = np.array(transform(filter_.before, list(data)))
+    np.testing.assert_allclose(moved, np.array(filter_.before) @ data, atol=1e-12)
+    expected = [data[stride * i : stride * i + taps] @ weights for i in range(tile)]
+    np.testing.assert_allclose(transform(filter_.after, list(shared * moved)), expected, atol=1e-12)
 
 
-def test_winograd_is_chosen_where_it_pays() -> None:
-    assert winograd.choose(winograd.Layer(64, 64, 1, 56, 56), AVX2) == 4
-    assert winograd.choose(winograd.Layer(8, 8, 1, 3, 3), AVX2) == 0
-    assert winograd.choose(winograd.Layer(128, 128, 1, 56, 56), AVX2, (2, 2)) == 4
-    assert winograd.choose(winograd.Layer(8, 8, 1, 112, 112), AVX2, (2, 2)) == 0
+@pytest.mark.parametrize(
+    ("tile", "taps", "stride", "size", "weights"),
+    [(4, 3, 1, 6, 6), (4, 4, 1, 7, 7), (4, 3, 2, 9, 6), (2, 5, 2, 7, 7)],
+)
+def test_minimal_filters_multiply_little(
+    tile: int, taps: int, stride: int, size: int, weights: int
+) -> None:
+    filter_ = minimal_filter(tile, taps, stride)
+    assert (filter_.size, len(filter_.weights)) == (size, weights)
+
+
+@pytest.mark.parametrize(
+    ("channels", "image", "kernel", "stride", "dilation", "tile"),
+    [
+        *((64, 56, 3, 1, 1, 4), (8, 3, 3, 1, 1, 0), (128, 56, 3, 1, 2, 4), (8, 112, 3, 1, 2, 0)),
+        *((128, 56, 3, 2, 1, 4), (16, 320, 3, 2, 1, 0), (64, 28, 5, 1, 1, 4), (64, 28, 3, 3, 1, 0)),
+        *((64, 56, 1, 1, 1, 0), (64, 56, 7, 1, 1, 0), (64, 56, 3, 2, 2, 0)),
+    ],
+)
+def test_winograd_is_chosen_where_it_pays(
+    channels: int, image: int, kernel: int, stride: int, dilation: int, tile: int
+) -> None:
+    padding = dilation * (kernel // 2)
+    window = Window((stride,) * 2, (padding,) * 4, (dilation,) * 2)
+    result = (1, channels, *window.output((image, image), (kernel, kernel)))
+    chosen = winograd.choose((channels, channels, kernel, kernel), window, result, AVX2)
+    assert (chosen.tile if chosen else 0) == tile
+
+
+@pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])
+@pytest.mark.parametrize(
+    ("inputs", "size", "kernel", "stride", "pads"),
+    [
+        *((96, 31, 3, 2, (1, 1, 1, 1)), (96, 32, 3, 2, (0, 0, 1, 1)), (40, 30, 5, 2, (2, 2, 2, 2))),
+        *((32, 21, 5, 1, (2, 2, 2, 2)), (32, 22, 4, 1, (1, 1, 2, 2)), (96, 33, 3, 2, (0, 2, 0, 1))),
+        *((3, 61, 7, 2, (3, 3, 3, 3)), (3, 60, 7, 2, (2, 2, 3, 3)), (1, 63, 7, 2, (0, 5, 6, 1))),
+        *((3, 62, 6, 2, (2, 2, 2, 2)), (5, 59, 5, 2, (2, 2, 2, 2)), (3, 60, 7, 2, (0, 0, 0, 0))),
+    ],
+)
+def test_minimal_filters_of_two_dimensions(
+    inputs: int,
+    size: int,
+    kernel: int,
+    stride: int,
+    pads: tuple[int, ...],
+    cpu: str,
+    tmp_path: Path,
+) -> None:
+    random = np.random.default_rng(size)
+    data = random.standard_normal((2, inputs, size, size + 3)).astype("float32")
+    weight = random.standard_normal((80, inputs, kernel, kernel)).astype("float32")
+    nodes = [
+        node("Conv", "x w", "c", pads=list(pads), strides=[stride] * 2),
+        node("Relu", "c", "y"),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"x": data.shape}, ["y"], {"w": weight})
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", cpu)))
+    assert any("winograd" in name for name in model.graph.kernels)
+    got = run(model, {"x": data})["y"]
+    around = ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3]))
+    padded = np.pad(data, around)
+    expected = np.maximum(_convolution(padded, weight, (stride, stride), padding=0), 0)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(
@@ -239,10 +304,16 @@ def _sources(model: CompiledModel) -> dict[str, str]:
     return {name: str(function) for name, function in model.graph.kernels.items()}
 
 
-def _convolution(data: Array, weight: Array, strides: tuple[int, int] = (1, 1)) -> Array:
-    """With padding of half the kernel, in float64."""
+def _convolution(
+    data: Array,
+    weight: Array,
+    strides: tuple[int, int] = (1, 1),
+    padding: int | None = None,
+) -> Array:
+    """In float64, with padding of half the kernel if it is not given."""
     kernel = weight.shape[2:]
-    pads = ((0, 0), (0, 0), *((size // 2, size // 2) for size in kernel))
+    around = [size // 2 if padding is None else padding for size in kernel]
+    pads = ((0, 0), (0, 0), *((size, size) for size in around))
     padded = np.pad(data.astype("float64"), pads)
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, (2, 3))
     windows = windows[:, :, :: strides[0], :: strides[1]]

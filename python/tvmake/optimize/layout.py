@@ -17,7 +17,7 @@ from tvm import relax
 from tvmake import constants
 from tvmake.kernels import lrn, resize
 from tvmake.op_patterns import OUT_ELEMENTWISE_FUSABLE, PATTERN
-from tvmake.optimize import blocked, phases, winograd
+from tvmake.optimize import blocked, cells, phases, winograd
 from tvmake.optimize.blocked import Window, extent
 from tvmake.optimize.channels import Channels
 from tvmake.optimize.forms import Value, blocked_form, plain_form
@@ -192,8 +192,8 @@ class _Rewriter:
         form, result = self._form(data), None
         if groups == data.channels == len(weight) and form:
             result = self._depthwise(data, form, weight, window)
-        elif tile := self._winograd_tile(window, weight.shape, groups, _shape(call)):
-            result = self._winograd(data, weight, window, tile, _shape(call))
+        elif groups == 1 and (fast := self._winograd(data, weight, window, _shape(call))):
+            result = fast
         elif self._gathers(data, weight.shape, groups):
             result = self._gathering_convolution(data, weight, window, groups)
         else:
@@ -211,30 +211,43 @@ class _Rewriter:
         return form, self._kernel(operator, "depthwise_blocked", x, packed)
 
     def _winograd(
-        self, data: Value, weight: Array, window: Window, tile: int, shape: Sequence[int]
-    ) -> _Result:
-        block = self._block(data.channels)
-        x = blocked_form(self.builder, data, Channels.dense(data.channels, block))
-        form, is_dilated = Channels.dense(len(weight), block), max(window.dilation) > 1
+        self, data: Value, weight: Array, window: Window, shape: Sequence[Any]
+    ) -> _Result | None:
+        """By Winograd's algorithm, where that pays; a picture's few channels as cells of pixels."""
+        if not self.allow_winograd or not all(isinstance(extent, int) for extent in shape):
+            return None  # what is chosen depends on what it costs for one size
+        inner, outer = self._block(data.channels), self._block(len(weight))
+        in_cells = inner == 1 and cells.fit(window)
+        if in_cells:
+            weight, pixels, inner = cells.weights(weight, window), window, cells.PIXELS
+            window = cells.moves(pixels, data.shape[2:], weight.shape[2:], shape[2:])
+        if inner == 1 or inner > self.lanes or outer == 1:
+            return None
+        chosen = winograd.choose(weight.shape, window, shape, self.cpu)
+        if chosen is None:
+            return None
+        if in_cells:
+            x = self.builder.emit(self._kernel(cells.cut, "cells", plain_form(self.builder, data)))
+        else:
+            x = blocked_form(self.builder, data, Channels.dense(data.channels, inner))
         sizes: dict[str, Any] = {"window": window, "result": tuple(shape[2:])}
+        is_dilated = max(window.dilation) > 1
         if is_dilated:
             split = partial(phases.split, kernel=weight.shape[2:], **sizes)
             x = self.builder.emit(self._kernel(split, "phases", x))
             window = phases.plain(window)
-        packed = relax.const(winograd.pack(weight, tile, block))
-        before, _, after = winograd.matrices(tile)
         kernel = self._kernel(
-            partial(winograd.convolution, window=window),
+            partial(winograd.convolution, window=window, taps=chosen.taps),
             "conv2d_winograd",
             x,
-            packed,
-            *(relax.const(matrix.astype("float32")) for matrix in (before, after)),
+            relax.const(winograd.pack(weight, chosen, inner, outer)),
+            *map(relax.const, winograd.constants(chosen)),
             fuses=True,
         )
         if is_dilated:
             joined = partial(phases.join, **sizes)
             kernel = self._kernel(joined, "joined", self.builder.emit(kernel))
-        return form, kernel
+        return Channels.dense(len(weight), outer), kernel
 
     def _gathers(self, data: Value, weight: Sequence[int], groups: int) -> bool:
         """Whether a convolution has to take its input channels from anywhere, one by one."""
@@ -283,24 +296,6 @@ class _Rewriter:
     def _single(self, data: Value) -> relax.Expr:
         """Channels that fill no blocks, as a picture's, as blocks of one: a view."""
         return reshaped(self.builder, plain_form(self.builder, data), (*data.shape, 1))
-
-    def _winograd_tile(
-        self, window: Window, weight: Sequence[int], groups: int, shape: Sequence[int]
-    ) -> int:
-        """The tile of Winograd's algorithm for a convolution, or 0 for the direct one."""
-        plain = window.strides == (1, 1) and tuple(weight[2:]) == (3, 3)
-        is_dilated = max(window.dilation) > 1  # which takes any padding in
-        if not self.allow_winograd or not plain or groups > 1:
-            return 0
-        if max(window.padding) > 2 and not is_dilated:
-            return 0
-        if not all(isinstance(extent, int) for extent in shape):
-            return 0  # the tile is chosen by what it costs for one size
-        n, outputs, height, width = shape
-        if not self._block(outputs) == self._block(weight[1]) > 1:
-            return 0
-        layer = winograd.Layer(weight[1], outputs, n, height, width)
-        return winograd.choose(layer, self.cpu, window.dilation)
 
     def _shuffle(self, call: relax.Call, _: str) -> Value | None:
         """Channels in another order: where they are stays as it is."""

@@ -1,13 +1,14 @@
-"""Winograd's minimal filtering for 3 x 3 convolutions on blocked layout.
+"""Winograd's minimal filtering for convolutions on blocked layout.
 
-A tile of m x m results takes (m + 2)² multiplications for each pair of channels in place of 9 m²:
-y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks",
-arXiv:1509.09308, sections 4.1 to 4.3). For a whole layer the products become (m + 2)² matrix
-products over channels.
+A tile of m x m results of a 3 x 3 kernel takes (m + 2)² multiplications for each pair of channels
+in place of 9 m²: y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A (Lavin and Gray, "Fast Algorithms for
+Convolutional Neural Networks", arXiv:1509.09308, sections 4.1 to 4.3). For a whole layer the
+products become (m + 2)² matrix products over channels. With steps of two they are (2 m + 1)².
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,93 +16,99 @@ import numpy as np
 from tvm import te, tirx, topi
 
 from tvmake.optimize import phases
+from tvmake.schedule.filters import minimal_filter
+from tvmake.schedule.winograd import ANNOTATION, WINOGRAD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tvmake.optimize.blocked import Window
     from tvmake.schedule.cpu import CpuModel
+    from tvmake.schedule.filters import Filter
 
     Array = np.ndarray[Any, Any]
 
 TILES = (2, 4)
-# Cycles, roughly: of a transform for each vector of a tile, and bytes of weights per cycle from
-# memory, where they come from in a network that does not fit into the caches.
+# Taps in each direction, and steps, of the kernels that it is for.
+_KERNELS = ((3, 1), (4, 1), (5, 1), (3, 2), (5, 2))
+# Cycles, roughly: of a transform for each vector of a tile, which are more where many points are
+# written side by side, each into pages of its own. And bytes of weights per cycle from memory,
+# where they come from in a network that does not fit into the caches.
 _TRANSFORM_CYCLES = 4.0
+_TRANSFORM_CYCLES_OF_POINT = 1 / 8
 _COPY_CYCLES = 8.0  # of a vector
 _WEIGHT_BYTES_PER_CYCLE = 6.0
 _EFFICIENCY = 0.85
 
-_MATRICES: dict[int, tuple[list[list[float]], list[list[float]], list[list[float]]]] = {
-    2: (
-        [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
-        [[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]],
-        [[1, 1, 1, 0], [0, 1, -1, -1]],
-    ),
-    4: (
-        [
-            [4, 0, -5, 0, 1, 0],
-            [0, -4, -4, 1, 1, 0],
-            [0, 4, -4, -1, 1, 0],
-            [0, -2, -1, 2, 1, 0],
-            [0, 2, -1, -2, 1, 0],
-            [0, 4, 0, -5, 0, 1],
-        ],
-        [
-            [1 / 4, 0, 0],
-            [-1 / 6, -1 / 6, -1 / 6],
-            [-1 / 6, 1 / 6, -1 / 6],
-            [1 / 24, 1 / 12, 1 / 6],
-            [1 / 24, -1 / 12, 1 / 6],
-            [0, 0, 1],
-        ],
-        [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
-    ),
-}
-
 
 @dataclass(frozen=True)
-class Layer:
-    """What the choice of an algorithm for a 3 x 3 convolution depends on."""
+class _Layer:
+    """What the choice of an algorithm depends on.
+
+    Attributes:
+        inputs, outputs: channels.
+        images, height, width: of the result.
+        taps: height and width of the kernel.
+    """
 
     inputs: int
     outputs: int
     images: int
     height: int
     width: int
+    taps: int
 
 
-def matrices(tile: int) -> tuple[Array, Array, Array]:
-    """Bᵀ, G and Aᵀ of F(tile x tile, 3 x 3), in float64."""
-    b, g, a = _MATRICES[tile]
-    return np.array(b, "float64"), np.array(g, "float64"), np.array(a, "float64")
+def choose(
+    weight: Sequence[int], window: Window, result: Sequence[int], cpu: CpuModel
+) -> Filter | None:
+    """The algorithm that should be the fastest, or None for direct convolution.
 
+    One for a dilation is for the phases of the image, which are split and joined.
 
-def choose(layer: Layer, cpu: CpuModel, dilation: Sequence[int] = (1, 1)) -> int:
-    """The tile that should be the fastest, or 0 for direct convolution.
-
-    One of a dilation is for the phases of the image, which are split and joined.
+    Args:
+        weight: extents [O, I, H, W].
+        window: how the kernel moves.
+        result: extents [N, O, H, W].
+        cpu: the machine.
     """
-    count, height, width = phases.size((layer.height, layer.width), dilation)
+    if len(result) != 4 or not _is_square(weight[2:], window):
+        return None
+    taps, stride, is_dilated = weight[2], window.strides[0], max(window.dilation) > 1
+    if (taps, stride) not in _KERNELS or (is_dilated and stride > 1):
+        return None
+    if max(window.padding) >= taps and not is_dilated:
+        return None  # phases have their padding
+    layer = _Layer(weight[1], weight[0], result[0], result[2], result[3], taps)
+    count, height, width = phases.size(result[2:], window.dilation)
     split = replace(layer, images=layer.images * count, height=height, width=width)
-    vectors = split.images * height * width * (layer.inputs + layer.outputs) / cpu.lanes(32)
-    copying = _COPY_CYCLES * vectors if count > 1 else 0.0
-    costs = {0: _direct_cycles(layer, cpu)} | {t: _cycles(split, t, cpu) + copying for t in TILES}
-    return min(costs, key=lambda tile: costs[tile])
+    copying = 0.0
+    if is_dilated:
+        vectors = split.images * height * width * (layer.inputs + layer.outputs) / cpu.lanes(32)
+        copying = _COPY_CYCLES * vectors
+    filters = [minimal_filter(tile, taps, stride) for tile in TILES]
+    best = min(filters, key=lambda each: _cycles(split, each, cpu))
+    return best if _cycles(split, best, cpu) + copying < _direct_cycles(layer, cpu) else None
 
 
-def _direct_cycles(layer: Layer, cpu: CpuModel) -> float:
-    pairs = layer.inputs * layer.outputs
+def _is_square(kernel: Sequence[int], window: Window) -> bool:
+    return kernel[0] == kernel[1] and window.strides[0] == window.strides[1]
+
+
+def _direct_cycles(layer: _Layer, cpu: CpuModel) -> float:
+    weights = layer.taps**2 * layer.inputs * layer.outputs
     positions = layer.images * layer.height * layer.width
-    return _products(9 * pairs * positions, cpu) + _reading(9 * pairs)
+    return _products(weights * positions, cpu) + _reading(weights)
 
 
-def _cycles(layer: Layer, tile: int, cpu: CpuModel) -> float:
-    pairs, points = layer.inputs * layer.outputs, (tile + 2) ** 2
-    tiles = layer.images * -(-layer.height // tile) * -(-layer.width // tile)
+def _cycles(layer: _Layer, chosen: Filter, cpu: CpuModel) -> float:
+    pairs, points = layer.inputs * layer.outputs, chosen.size**2
+    tiles = layer.images * -(-layer.height // chosen.tile) * -(-layer.width // chosen.tile)
     vectors = tiles * points * (layer.inputs + layer.outputs) / cpu.lanes(32)
     products = _products(points * pairs * tiles, cpu)
-    return products + _TRANSFORM_CYCLES * vectors + _reading(points * pairs)
+    reading = _reading(len(chosen.weights) ** 2 * pairs)
+    cycles = max(_TRANSFORM_CYCLES, _TRANSFORM_CYCLES_OF_POINT * points)
+    return products + cycles * vectors + reading
 
 
 def _products(multiplications: int, cpu: CpuModel) -> float:
@@ -112,35 +119,48 @@ def _reading(weights: int) -> float:
     return 4 * weights / _WEIGHT_BYTES_PER_CYCLE
 
 
-def pack(weight: Array, tile: int, block: int) -> Array:
-    """Weights [O, I, 3, 3] transformed, as [(tile + 2)², O/b, I/b, b of I, b of O]."""
-    o, i, _, _ = weight.shape
-    _, g, _ = matrices(tile)
-    blocked = weight.reshape(o // block, block, i // block, block, 3, 3).transpose(4, 5, 0, 2, 3, 1)
-    points = blocked.astype("float64", order="C").reshape(9, -1)
-    transformed: Array = (np.kron(g, g) @ points).astype("float32")
-    return transformed.reshape(-1, o // block, i // block, block, block)
+def pack(weight: Array, chosen: Filter, inner: int, outer: int) -> Array:
+    """Weights [O, I, k, k] transformed, as [points, O/o, I/i, i, o]."""
+    o, i, *_ = weight.shape
+    blocked = weight.reshape(o // outer, outer, i // inner, inner, -1).transpose(4, 0, 2, 3, 1)
+    taps = blocked.astype("float64", order="C").reshape(chosen.taps**2, -1)
+    of_taps = np.array(chosen.weights)
+    transformed: Array = (np.kron(of_taps, of_taps) @ taps).astype("float32")
+    return transformed.reshape(-1, *blocked.shape[1:])
+
+
+def constants(chosen: Filter) -> tuple[Array, Array]:
+    """Bᵀ and Aᵀ, as `convolution` takes them."""
+    return np.array(chosen.before, "float32"), np.array(chosen.after, "float32")
 
 
 def convolution(
-    data: te.Tensor, weight: te.Tensor, before: te.Tensor, after: te.Tensor, window: Window
+    data: te.Tensor,
+    weight: te.Tensor,
+    before: te.Tensor,
+    after: te.Tensor,
+    window: Window,
+    taps: int,
 ) -> te.Tensor:
-    """Convolution of [N, I/b, H, W, b] with weights from `pack`.
+    """Convolution of [N, I/i, H, W, i] with weights from `pack`, to [N, O/o, H, W, o].
 
     Args:
         data: the input.
         weight: the transformed weights.
         before: Bᵀ.
         after: Aᵀ.
-        window: of stride and dilation 1.
+        window: without dilation.
+        taps: height and width of the kernel.
     """
     n, blocks, height, width, lanes = (int(d) for d in data.shape)
-    size, tile = int(before.shape[0]), int(after.shape[0])
-    out_blocks = int(weight.shape[1])
-    top, left, bottom, right = window.padding
-    out_h, out_w = height + top + bottom - 2, width + left + right - 2
+    size, tile, stride = int(before.shape[0]), int(after.shape[0]), window.strides[0]
+    out_blocks, out_lanes = int(weight.shape[1]), int(weight.shape[4])
+    top, left = window.before
+    out_h, out_w = window.output((height, width), (taps, taps))
     rows, columns = -(-out_h // tile), -(-out_w // tile)
-    pad_after = (rows * tile + 2 - height - top, columns * tile + 2 - width - left)
+    whole = [(count * tile - 1) * stride + taps for count in (rows, columns)]
+    known = (top + height, left + width)
+    pad_after = [max(0, needed - own) for needed, own in zip(whole, known, strict=True)]
     padded = topi.nn.pad(data, (0, 0, top, left, 0), (0, 0, *pad_after, 0), name="winograd_padded")
     r, c = (te.reduce_axis((0, size), name=name) for name in "rc")
     moved = te.compute(
@@ -149,8 +169,8 @@ def convolution(
             padded[
                 tirx.indexdiv(t, rows * columns),
                 b,
-                tirx.indexmod(tirx.indexdiv(t, columns), rows) * tile + r,
-                tirx.indexmod(t, columns) * tile + c,
+                tirx.indexmod(tirx.indexdiv(t, columns), rows) * tile * stride + r,
+                tirx.indexmod(t, columns) * tile * stride + c,
                 v,
             ]
             * (before[i, r] * before[j, c]),
@@ -159,13 +179,14 @@ def convolution(
         name="winograd_input",
     )
     io, ii = te.reduce_axis((0, blocks), name="io"), te.reduce_axis((0, lanes), name="ii")
-    product = te.compute(
-        (size, size, n * rows * columns, out_blocks, lanes),
-        lambda i, j, t, o, v: te.sum(
-            moved[i, j, t, io, ii] * weight[i * size + j, o, io, ii, v], axis=[io, ii]
-        ),
-        name="winograd_product",
-    )
+    count = math.isqrt(int(weight.shape[0]))  # the last points in each direction share weights
+
+    def multiplied(i: Any, j: Any, t: Any, o: Any, v: Any) -> Any:
+        point = tirx.min(i, count - 1) * count + tirx.min(j, count - 1)
+        return te.sum(moved[i, j, t, io, ii] * weight[point, o, io, ii, v], axis=[io, ii])
+
+    shape = (size, size, n * rows * columns, out_blocks, out_lanes)
+    product = te.compute(shape, multiplied, name="winograd_product")
     i, j = (te.reduce_axis((0, size), name=name) for name in "ij")
 
     def value(image: Any, o: Any, h: Any, w: Any, v: Any) -> Any:
@@ -174,8 +195,8 @@ def convolution(
         return te.sum(product[i, j, at, o, v] * scale, axis=[i, j])
 
     return te.compute(
-        (n, out_blocks, out_h, out_w, lanes),
+        (n, out_blocks, out_h, out_w, out_lanes),
         value,
-        name="winograd_blocked",
-        attrs={"tvmake.winograd": [tile, *window.padding]},
+        name=WINOGRAD,
+        attrs={ANNOTATION: [tile, taps, stride, top, left]},
     )

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 from tvm import tirx
 
 from tvmake.schedule import loops
+from tvmake.schedule.filters import minimal_filter, transform
 from tvmake.schedule.fused import Fused, take_apart
 from tvmake.schedule.microkernel import read_ahead, share, sum_tile
 from tvmake.schedule.tiles import Part, Tile, choose_tile, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tvmake.schedule.cpu import CpuModel
+    from tvmake.schedule.filters import Filter, Matrix
 
-    Row = Callable[[Sequence[Any]], list[Any]]
-
+WINOGRAD = "winograd_blocked"
+ANNOTATION = "tvmake.winograd"
 _BLOCKS = ("winograd_padded", "winograd_input", "winograd_product")
 _LINE = 16  # elements of a line of the cache
 # Tasks that share the groups, each with memory of its own, and how many groups make one worth it.
@@ -39,20 +41,22 @@ class _Shapes:
     """Of one layer.
 
     Attributes:
-        tile: results of a tile in each direction.
+        filter: in each direction.
+        lanes, out_lanes: channels of a block of the input, and of the result.
         rows, columns: tiles of an image.
         group: how many tiles are under way at a time.
     """
 
-    tile: int
+    filter: Filter
     batch: int
     height: int
     width: int
     blocks: int
+    lanes: int
     out_height: int
     out_width: int
     out_blocks: int
-    lanes: int
+    out_lanes: int
     top: int
     left: int
     rows: int
@@ -60,9 +64,14 @@ class _Shapes:
     group: int
 
     @property
+    def tile(self) -> int:
+        """How many results a tile has in each direction."""
+        return self.filter.tile
+
+    @property
     def size(self) -> int:
         """Of a tile of the input, in each direction."""
-        return self.tile + 2
+        return self.filter.size
 
     @property
     def tiles(self) -> int:
@@ -83,19 +92,21 @@ class _Shapes:
     @staticmethod
     def of(fused: Fused, cpu: CpuModel) -> _Shapes:
         batch, blocks, height, width, lanes = _shape(fused.params[0])
-        _, out_blocks, out_height, out_width, _ = _shape(fused.output)
-        tile, top, left, _, _ = (int(v) for v in fused.annotations["tvmake.winograd"])
+        _, out_blocks, out_height, out_width, out_lanes = _shape(fused.output)
+        tile, taps, stride, top, left = (int(v) for v in fused.annotations[ANNOTATION])
+        chosen = minimal_filter(tile, taps, stride)
         rows, columns = -(-out_height // tile), -(-out_width // tile)
         tiles = batch * rows * columns
-        most = _largest_group(tiles, blocks * lanes, out_blocks * lanes, (tile + 2) ** 2, cpu)
+        most = _largest_group(chosen, tiles, blocks * lanes, out_blocks * out_lanes, cpu)
         groups = -(-tiles // most)
         return _Shapes(
-            *(tile, batch, height, width, blocks, out_height, out_width, out_blocks, lanes),
+            *(chosen, batch, height, width, blocks, lanes),
+            *(out_height, out_width, out_blocks, out_lanes),
             *(top, left, rows, columns, -(-tiles // groups)),
         )
 
 
-def _largest_group(tiles: int, inputs: int, outputs: int, points: int, cpu: CpuModel) -> int:
+def _largest_group(chosen: Filter, tiles: int, inputs: int, outputs: int, cpu: CpuModel) -> int:
     """How many tiles to have under way.
 
     What belongs to one point must stay in the second cache; all points should, beside the weights
@@ -103,8 +114,8 @@ def _largest_group(tiles: int, inputs: int, outputs: int, points: int, cpu: CpuM
     does the sooner where threads share each step, since they wait for one another in each group.
     """
     one = cpu.l2_bytes // 4 // (4 * max(inputs, outputs))
-    everything = cpu.l2_bytes // 2 // (4 * points * (inputs + outputs))
-    weights = 4 * points * inputs * outputs
+    everything = cpu.l2_bytes // 2 // (4 * chosen.size**2 * (inputs + outputs))
+    weights = 4 * len(chosen.weights) ** 2 * inputs * outputs
     shares_steps = tiles < _GROUP * _GROUPS_OF_TASK * _FEWEST_TASKS
     near = cpu.l2_bytes if shares_steps else 2 * cpu.l2_bytes
     enough = _GROUP if weights <= near else _LARGE_GROUP
@@ -113,12 +124,12 @@ def _largest_group(tiles: int, inputs: int, outputs: int, points: int, cpu: CpuM
 
 def winograd_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
     """The rule for a Winograd convolution and what follows it element by element."""
-    fused = take_apart(function, "winograd_blocked", _BLOCKS)
+    fused = take_apart(function, WINOGRAD, _BLOCKS)
     if fused is None:
         return None
     shapes = _Shapes.of(fused, cpu)
-    moved = _Points.scratch("moved", shapes, shapes.blocks)
-    product = _Points.scratch("product", shapes, shapes.out_blocks)
+    moved = _Points.scratch("moved", shapes, shapes.blocks, shapes.lanes)
+    product = _Points.scratch("product", shapes, shapes.out_blocks, shapes.out_lanes)
     tasks = shapes.tasks
 
     def task(index: Any) -> tirx.Stmt:
@@ -139,18 +150,20 @@ class _Points:
     Attributes:
         memory: of all tasks.
         shapes: of the layer.
+        lanes: of a block.
         task: whose part this is.
     """
 
     memory: tirx.Buffer
     shapes: _Shapes
+    lanes: int
     task: Any = 0
 
     @staticmethod
-    def scratch(name: str, shapes: _Shapes, blocks: int) -> _Points:
+    def scratch(name: str, shapes: _Shapes, blocks: int, lanes: int) -> _Points:
         """Memory for so many blocks of channels."""
-        stride = (-(-blocks * shapes.group * shapes.lanes // _LINE) | 1) * _LINE
-        return _Points(loops.scratch(name, shapes.tasks * shapes.size**2, stride), shapes)
+        stride = (-(-blocks * shapes.group * lanes // _LINE) | 1) * _LINE
+        return _Points(loops.scratch(name, shapes.tasks * shapes.size**2, stride), shapes, lanes)
 
     def of(self, task: Any) -> _Points:
         """The part of a task."""
@@ -166,7 +179,7 @@ class _Points:
 
     def _place(self, point: Any, block: Any, tile: Any, lane: Any) -> tuple[Any, Any]:
         shapes = self.shapes
-        inner = (block * shapes.group + tile) * shapes.lanes + lane
+        inner = (block * shapes.group + tile) * self.lanes + lane
         return self.task * shapes.size**2 + point, inner
 
 
@@ -203,12 +216,13 @@ class _Winograd:
     def _before(self, first: Any) -> tirx.Stmt:
         """Bᵀ d B for each tile and block of input channels."""
         shapes, lanes, data = self.shapes, self.shapes.lanes, self.fused.params[0]
-        size = shapes.size
+        size, before = shapes.size, shapes.filter.before
         patch = loops.scratch("patch", size * size * lanes)
 
         def tile(block: Any, index: Any) -> tirx.Stmt:
             image, row, column = self._place(first + index)
-            top, left = row - shapes.top, column - shapes.left
+            stride = shapes.filter.stride
+            top, left = row * stride - shapes.top, column * stride - shapes.left
 
             def store(i: int, j: int, value: Any, lane: Any) -> tirx.Stmt:
                 return self.moved.store(value, i * size + j, block, index, lane)
@@ -247,10 +261,10 @@ class _Winograd:
             )
             edge = [
                 loops.loop(size, gather_row, name="r"),
-                self._two_passes(_BEFORE, from_patch, store),
+                self._two_passes(before, lanes, from_patch, store),
             ]
             return loops.when(
-                whole, self._two_passes(_BEFORE, inside, store), loops.using([patch], edge)
+                whole, self._two_passes(before, lanes, inside, store), loops.using([patch], edge)
             )
 
         def blocks(block: Any) -> tirx.Stmt:
@@ -260,23 +274,32 @@ class _Winograd:
 
     def _product_tile(self, point: Any, block: Any, left: Any, shape: Tile) -> tirx.Stmt:
         """Products of some tiles with some blocks of output channels, at one point."""
-        shapes, lanes, weight = self.shapes, self.shapes.lanes, self.fused.params[1]
+        shapes, lanes, weight = self.shapes, self.shapes.out_lanes, self.fused.params[1]
+        weights = self._weights(point)
 
         def data(_r: Any, c: Any, io: Any, _kh: Any, _kw: Any, ii: Any) -> Any:
             return self.moved.load(point, io, left + c, ii)
 
         def factor(v: Any, io: Any, _kh: Any, _kw: Any, ii: Any, lane: Any) -> Any:
-            return loops.load(weight, point, block + v, io, ii, lane)
+            return loops.load(weight, weights, block + v, io, ii, lane)
 
         def finish(_r: Any, c: Any, v: Any, lane: Any, value: Any) -> tirx.Stmt:
             return self.product.store(value, point, block + v, left + c, lane)
 
-        reduction = (shapes.blocks, 1, 1, lanes)
-        size = shapes.blocks * lanes * lanes * shape.vectors
+        reduction = (shapes.blocks, 1, 1, shapes.lanes)
+        size = shapes.blocks * shapes.lanes * lanes * shape.vectors
         part = (left, shape.columns, shapes.group)
-        following = (point, block + shape.vectors, 0, 0)
+        following = (weights, block + shape.vectors, 0, 0)
         fetch = read_ahead(weight, following, size, part, shapes.blocks)
         return sum_tile(shape, lanes, reduction, data, factor, finish, fetch)
+
+    def _weights(self, point: Any) -> Any:
+        """Which weights those of a point are: in each direction the last points share them."""
+        size, count = self.shapes.size, len(self.shapes.filter.weights)
+        if count == size:
+            return point
+        row, column = (tirx.min(at, count - 1) for at in (point // size, point % size))
+        return row * count + column
 
     def _multiply(self) -> tirx.Stmt:
         """For each point a product of matrices: tiles by input channels by output channels."""
@@ -308,7 +331,7 @@ class _Winograd:
 
     def _after(self, first: Any) -> tirx.Stmt:
         """Aᵀ m A and the epilogue for each tile and block of output channels."""
-        shapes = self.shapes
+        shapes, lanes, after = self.shapes, self.shapes.out_lanes, self.shapes.filter.after
 
         def tile(block: Any, index: Any) -> tirx.Stmt:
             image, row, column = self._place(first + index)
@@ -327,14 +350,14 @@ class _Winograd:
                     image < shapes.batch,
                 )
 
-            whole = self._two_passes(_AFTER, value, store)
+            whole = self._two_passes(after, lanes, value, store)
             last = shapes.tile - 1
             if not (shapes.out_height % shapes.tile or shapes.out_width % shapes.tile) and (
                 shapes.tiles % shapes.group == 0
             ):
                 return whole
             return loops.when(
-                known(last, last), whole, self._two_passes(_AFTER, value, store, known)
+                known(last, last), whole, self._two_passes(after, lanes, value, store, known)
             )
 
         def blocks(block: Any) -> tirx.Stmt:
@@ -344,15 +367,14 @@ class _Winograd:
 
     def _two_passes(
         self,
-        transforms: dict[int, Row],
+        matrix: Matrix,
+        lanes: int,
         value: Callable[[Any, Any, Any], Any],
         store: Callable[[Any, Any, Any, Any], tirx.Stmt],
         condition: Callable[[Any, Any], Any] | None = None,
     ) -> tirx.Stmt:
         """A transform of the columns, then of the rows, of one tile."""
-        size, lanes = self.shapes.size, self.shapes.lanes
-        transform = transforms[self.shapes.tile]
-        height = len(transform([loops.zero()] * size))
+        size, height = self.shapes.size, len(matrix)
         half = loops.scratch("half", height * size * lanes)
 
         def place(i: Any, c: Any, lane: Any) -> Any:
@@ -360,7 +382,7 @@ class _Winograd:
 
         def column(c: Any) -> tirx.Stmt:
             def each(lane: Any) -> tirx.Stmt:
-                values = transform([value(r, c, lane) for r in range(size)])
+                values = transform(matrix, [value(r, c, lane) for r in range(size)])
                 stores = [loops.store(half, v, place(i, c, lane)) for i, v in enumerate(values)]
                 return loops.sequence(stores)
 
@@ -369,7 +391,7 @@ class _Winograd:
         def element(i: Any, j: int) -> tirx.Stmt:
             def each(lane: Any) -> tirx.Stmt:
                 known = [loops.load(half, place(i, c, lane)) for c in range(size)]
-                return store(i, j, transform(known)[j], lane)
+                return store(i, j, transform(matrix, known)[j], lane)
 
             statement = loops.vector(lanes, each)
             return loops.when(condition(i, j), statement) if condition else statement
@@ -379,40 +401,6 @@ class _Winograd:
 
         passes = [loops.loop(size, column, name="c"), loops.loop(height, row, name="r")]
         return loops.using([half], passes)
-
-
-# The rows of Bᵀ and Aᵀ applied to a vector. Sums that two rows share are written alike in both, so
-# that they are computed once.
-
-
-def _before_2(d: Sequence[Any]) -> list[Any]:
-    return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
-
-
-def _before_4(d: Sequence[Any]) -> list[Any]:
-    even, odd = d[4] - d[2] * 4.0, d[3] - d[1] * 4.0
-    near, far = d[4] - d[2], (d[3] - d[1]) * 2.0
-    return [
-        d[0] * 4.0 - d[2] * 5.0 + d[4],
-        even + odd,
-        even - odd,
-        near + far,
-        near - far,
-        d[1] * 4.0 - d[3] * 5.0 + d[5],
-    ]
-
-
-def _after_2(m: Sequence[Any]) -> list[Any]:
-    return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
-
-
-def _after_4(m: Sequence[Any]) -> list[Any]:
-    a, b, c, d = m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]
-    return [m[0] + a + c, b + d * 2.0, a + c * 4.0, b + d * 8.0 + m[5]]
-
-
-_BEFORE: dict[int, Row] = {2: _before_2, 4: _before_4}
-_AFTER: dict[int, Row] = {2: _after_2, 4: _after_4}
 
 
 def _all(*conditions: Any) -> Any:
