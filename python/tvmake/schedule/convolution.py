@@ -179,6 +179,11 @@ class Piece:
         first = self.index * steps // self.count
         return first, (self.index + 1) * steps // self.count - first
 
+    def following(self, steps: int) -> tuple[Any, Any]:
+        """How many passes on the next piece is, and its first step."""
+        after = self.index + 1
+        return after // self.count, after % self.count * steps // self.count
+
     def partial(self, tile: Tile, lanes: int, first: Any, columns: int) -> Partial:
         """Where a tile has its sums: those from position `first` on, in rows of `columns`."""
 
@@ -406,7 +411,7 @@ class _Nest:
             return loops.store(self.fused.output, self.fused.finish(value, *indices), *indices)
 
         reduction = (count, *(end - start for start, end in taps), kernel[-1], inner)
-        fetch = self._fetch(shape, at.block, top, left, first)
+        fetch = self._fetch(at, shape, top, left)
         position = top * self.columns + left
         partial = at.piece.partial(shape, lanes, position, self.columns) if at.piece else None
         return sum_tile(shape, lanes, reduction, element, factor, finish, fetch, partial, spans)
@@ -431,20 +436,24 @@ class _Nest:
         return (index // self.planes, index % self.planes)
 
     def _fetch(
-        self, shape: Tile, block: Any, top: Any, left: Any, step: Any
+        self, at: _Pass, shape: Tile, top: Any, left: Any
     ) -> Callable[[Any], tirx.Stmt] | None:
-        """What a tile reads ahead: its part of the weights of the next channels."""
-        if extents(self.depth_parts) == 1:
+        """What a tile reads ahead: its part of the weights of the next piece, or next channels."""
+        if extents(self.depth_parts) == 1 and not at.piece:
             return None
         blocks, *rest = self.shapes.weight[1:]
         positions, groups = self.rows * self.columns, self.image_groups
         first = top * self.columns + left
         first = first * groups % positions if groups > 1 else first
         part = (first, shape.rows * shape.columns * groups, positions)
-        start = (block + shape.vectors, *(0 for _ in rest))
-        size = math.prod(rest) * blocks * shape.vectors
-        fetch = read_ahead(self.weight, start, size, part, blocks)
-        return lambda io: fetch(step + io)
+        starts, steps, size = [(at.block + at.depth, 0)], blocks, at.depth * blocks
+        if at.piece:
+            passes, start = at.piece.following(blocks)
+            starts = [(at.block + passes * at.depth + v, start) for v in range(at.depth)]
+            steps, size = blocks // at.piece.count, -(-blocks // at.piece.count)
+        zeros, size = [0 for _ in rest[1:]], size * math.prod(rest)
+        ahead = [read_ahead(self.weight, (*s, *zeros), size, part, steps) for s in starts]
+        return lambda io: loops.sequence([fetch(io) for fetch in ahead])
 
 
 def _shape(buffer: Any) -> tuple[int, ...]:
