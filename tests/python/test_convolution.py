@@ -12,8 +12,10 @@ from python.onnx_models import node, save, spec
 from tvmake.compiler import compile_model
 from tvmake.optimize import winograd
 from tvmake.optimize.blocked import Window
+from tvmake.schedule.convolution import Piece
 from tvmake.schedule.cpu import CpuModel
 from tvmake.schedule.filters import minimal_filter, transform
+from tvmake.schedule.loops import scratch
 from tvmake.schedule.tiles import choose_pieces, choose_tile, parts
 from tvmake.spec import TargetSpec
 
@@ -319,3 +321,11 @@ def _convolution(
     windows = windows[:, :, :: strides[0], :: strides[1]]
     result: Array = np.einsum("nchwij,ocij->nohw", windows, weight.astype("float64"), optimize=True)
     return result
+
+
+@pytest.mark.parametrize(("steps", "count"), [(64, 27), (60, 5), (3, 3)])
+def test_pieces_follow_one_another(steps: int, count: int) -> None:
+    pieces = [Piece(scratch("sums", 8), index, count) for index in range(count)]
+    starts = [piece.share(steps)[0] for piece in pieces]
+    following = [piece.following(steps) for piece in pieces]
+    assert following == [*((0, start) for start in starts[1:]), (1, starts[0])]
