@@ -63,6 +63,11 @@ def test_minimal_filters_are_exact(tile: int, taps: int, stride: int) -> None:
     np.testing.assert_allclose(transform(filter_.after, list(shared * moved)), expected, atol=1e-12)
 
 
+def test_minimal_filters_that_would_lose_digits_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"F\(6, 5\) takes 9 points, here are 7"):
+        minimal_filter(6, 5)
+
+
 @pytest.mark.parametrize(
     ("tile", "taps", "stride", "size", "weights"),
     [(4, 3, 1, 6, 6), (4, 4, 1, 7, 7), (4, 3, 2, 9, 6), (2, 5, 2, 7, 7)],

@@ -53,7 +53,11 @@ class Filter:
 
 @functools.cache
 def minimal_filter(tile: int, taps: int, stride: int = 1) -> Filter:
-    """F(tile, taps) for steps of one or two."""
+    """F(tile, taps) for steps of one or two.
+
+    Raises:
+        ValueError: if it is so large that it would lose many digits.
+    """
     if stride == 1:
         before, weights, after = _toom_cook(tile, taps)
         return Filter(tile, taps, stride, *map(_floats, (before, weights, after)))
@@ -78,19 +82,13 @@ def transform(matrix: Matrix, values: Sequence[Any]) -> list[Any]:
     columns = [list(column) for column in zip(*matrix, strict=True)]
     terms = list(values)
     for first, second in _opposites(columns):
+        columns[first], columns[second] = _parts(columns[first], columns[second])
         total, difference = terms[first] + terms[second], terms[first] - terms[second]
-        signs = zip(columns[first], columns[second], strict=True)
-        same = [a if a == b else 0.0 for a, b in signs]
-        signs = zip(columns[first], columns[second], strict=True)
-        other = [a if a != b else 0.0 for a, b in signs]
-        columns[first], columns[second] = same, other
         terms[first], terms[second] = total, difference
     rows = [list(row) for row in zip(*columns, strict=True)]
     results = [_dot(row, terms) for row in rows]
     for first, second in _opposites(rows):
-        pairs = list(zip(rows[first], rows[second], strict=True))
-        shared = _dot([a if a == b else 0.0 for a, b in pairs], terms)
-        opposed = _dot([a if a != b else 0.0 for a, b in pairs], terms)
+        shared, opposed = (_dot(part, terms) for part in _parts(rows[first], rows[second]))
         results[first], results[second] = shared + opposed, shared - opposed
     return results
 
@@ -106,6 +104,12 @@ def _opposites(vectors: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
             if alike and len({x == y for x, y in pairs}) == 2 and not used & {first, second}:
                 found.append((first, second))
     return found
+
+
+def _parts(a: Sequence[float], b: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Of two that are alike up to their signs: where these are the same, and where they are not."""
+    pairs = list(zip(a, b, strict=True))
+    return [x if x == y else 0.0 for x, y in pairs], [x if x != y else 0.0 for x, y in pairs]
 
 
 def _dot(row: Sequence[float], terms: Sequence[Any]) -> Any:
@@ -130,6 +134,8 @@ def _toom_cook(tile: int, taps: int) -> tuple[Rows, Rows, Rows]:
     count = tile + taps - 2
     pairs = _POINTS[: count // 2]
     points = [Fraction(0)] * (count % 2) + [sign * p for p in pairs for sign in (1, -1)]
+    if len(points) < count:
+        raise ValueError(f"F({tile}, {taps}) takes {count} points, here are {len(points)}")
     before, weights = [], []
     for point in points:
         others = [other for other in points if other != point]
