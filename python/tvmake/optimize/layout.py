@@ -217,13 +217,14 @@ class _Rewriter:
         if not self.allow_winograd or not all(isinstance(extent, int) for extent in shape):
             return None  # what is chosen depends on what it costs for one size
         inner, outer = self._block(data.channels), self._block(len(weight))
-        in_cells = inner == 1 and cells.fit(window)
+        in_cells, direct = inner == 1 and cells.fit(window), None
         if in_cells:
-            weight, pixels, inner = cells.weights(weight, window), window, cells.PIXELS
-            window = cells.moves(pixels, data.shape[2:], weight.shape[2:], shape[2:])
+            weight, direct = cells.weights(weight, window), weight.shape
+            window = cells.moves(window, data.shape[2:], weight.shape[2:], shape[2:])
+            inner = cells.PIXELS
         if inner == 1 or inner > self.lanes or outer == 1:
             return None
-        chosen = winograd.choose(weight.shape, window, shape, self.cpu)
+        chosen = winograd.choose(weight.shape, window, shape, self.cpu, direct)
         if chosen is None:
             return None
         if in_cells:

@@ -48,7 +48,6 @@ class _Layer:
     Attributes:
         inputs, outputs: channels.
         images, height, width: of the result.
-        taps: height and width of the kernel.
     """
 
     inputs: int
@@ -56,11 +55,14 @@ class _Layer:
     images: int
     height: int
     width: int
-    taps: int
 
 
 def choose(
-    weight: Sequence[int], window: Window, result: Sequence[int], cpu: CpuModel
+    weight: Sequence[int],
+    window: Window,
+    result: Sequence[int],
+    cpu: CpuModel,
+    direct: Sequence[int] | None = None,
 ) -> Filter | None:
     """The algorithm that should be the fastest, or None for direct convolution.
 
@@ -71,6 +73,8 @@ def choose(
         window: how the kernel moves.
         result: extents [N, O, H, W].
         cpu: the machine.
+        direct: the weights' extents for direct convolution, where those are other ones, since the
+            image is copied for this algorithm.
     """
     if len(result) != 4 or not _is_square(weight[2:], window):
         return None
@@ -79,25 +83,23 @@ def choose(
         return None
     if max(window.padding) >= taps and not is_dilated:
         return None  # phases have their padding
-    layer = _Layer(weight[1], weight[0], result[0], result[2], result[3], taps)
+    layer = _Layer(weight[1], weight[0], result[0], result[2], result[3])
     count, height, width = phases.size(result[2:], window.dilation)
     split = replace(layer, images=layer.images * count, height=height, width=width)
-    copying = 0.0
-    if is_dilated:
-        vectors = split.images * height * width * (layer.inputs + layer.outputs) / cpu.lanes(32)
-        copying = _COPY_CYCLES * vectors
+    copied = layer.inputs * (is_dilated or direct is not None) + layer.outputs * is_dilated
+    copying = _COPY_CYCLES * split.images * height * width * copied / cpu.lanes(32)
     filters = [minimal_filter(tile, taps, stride) for tile in TILES]
     best = min(filters, key=lambda each: _cycles(split, each, cpu))
-    return best if _cycles(split, best, cpu) + copying < _direct_cycles(layer, cpu) else None
+    positions = layer.images * layer.height * layer.width
+    otherwise = _direct_cycles(math.prod(direct or weight), positions, cpu)
+    return best if _cycles(split, best, cpu) + copying < otherwise else None
 
 
 def _is_square(kernel: Sequence[int], window: Window) -> bool:
     return kernel[0] == kernel[1] and window.strides[0] == window.strides[1]
 
 
-def _direct_cycles(layer: _Layer, cpu: CpuModel) -> float:
-    weights = layer.taps**2 * layer.inputs * layer.outputs
-    positions = layer.images * layer.height * layer.width
+def _direct_cycles(weights: int, positions: int, cpu: CpuModel) -> float:
     return _products(weights * positions, cpu) + _reading(weights)
 
 
