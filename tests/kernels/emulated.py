@@ -7,6 +7,7 @@ must be unchanged afterwards.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +35,13 @@ class Toolchain:
     """How to make and run programs for a machine."""
 
     compiler: str
-    emulator: tuple[str, ...] = ()
+    emulator: tuple[str, ...] = ()  # what comes before a program and its arguments
+    needs: tuple[str, ...] = ()  # what the emulator runs in its turn
+
+    def missing(self) -> list[str]:
+        """The programs that this machine lacks."""
+        programs = (self.compiler, *self.emulator[:1], *self.needs)
+        return [program for program in programs if shutil.which(program) is None]
 
 
 def run(
