@@ -1,4 +1,4 @@
-"""Runs a compiled model's kernels on another machine's emulator, or on this machine, as a program.
+"""Runs a graph's kernels on another machine's emulator, or on this machine, as a program.
 
 What python.arena_runner does inside this process: arena and outputs start full of poison, inputs
 must be unchanged afterwards.
@@ -9,19 +9,22 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 import tvm_ffi
 
 from tvmake.emit.dtype import dlpack_type
 from tvmake.emit.kernels import write_kernels
 
 if TYPE_CHECKING:
-    from tvmake.compiler import CompiledModel
+    from tvmake.lower.graph import Graph, MemoryPlan
+    from tvmake.target import Target
 
     Array = np.ndarray[Any, Any]
 
@@ -38,38 +41,53 @@ class Toolchain:
     emulator: tuple[str, ...] = ()  # what comes before a program and its arguments
     needs: tuple[str, ...] = ()  # what the emulator runs in its turn
 
-    def missing(self) -> list[str]:
-        """The programs that this machine lacks."""
+    def skip_if_missing(self) -> None:
+        """Skip the test if this machine lacks one of the programs."""
         programs = (self.compiler, *self.emulator[:1], *self.needs)
-        return [program for program in programs if shutil.which(program) is None]
+        if missing := [program for program in programs if shutil.which(program) is None]:
+            pytest.skip(f"needs {', '.join(missing)}")
 
 
-def run(
-    model: CompiledModel, inputs: dict[str, Array], toolchain: Toolchain, folder: Path
-) -> dict[str, Array]:
-    """Run the model once; outputs by name."""
-    program = build(model, toolchain, folder)
-    arena = np.full(model.plan.arena_bytes, _POISON, np.uint8)
-    for index, name in zip(model.graph.inputs, model.imported.inputs, strict=True):
-        _view(model, arena, index)[...] = inputs[name]
+# x86-64 with AVX-512, which qemu's machines have not.
+BOCHS = Toolchain(
+    "cc", (sys.executable, str(Path(__file__).parent / "bochs" / "run.py")), needs=("bochs",)
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Kernel calls, where their tensors live, and the machine to compile for."""
+
+    graph: Graph
+    plan: MemoryPlan
+    target: Target
+
+
+def run(job: Job, inputs: dict[str, Array], toolchain: Toolchain, folder: Path) -> dict[str, Array]:
+    """Run the calls once; outputs by name."""
+    program = _build(job, toolchain, folder)
+    arena = np.full(job.plan.arena_bytes, _POISON, np.uint8)
+    for index in job.graph.inputs:
+        _view(job, arena, index)[...] = inputs[job.graph.tensors[index].name]
     arena.tofile(folder / "arena.bin")
-    (folder / "weights.bin").write_bytes(_weights(model)[0])
+    (folder / "weights.bin").write_bytes(_weights(job)[0])
     _call([*toolchain.emulator, program, folder / "arena.bin", folder / "weights.bin"])
     arena = np.fromfile(folder / "arena.bin", np.uint8)
-    for index, name in zip(model.graph.inputs, model.imported.inputs, strict=True):
-        np.testing.assert_array_equal(_view(model, arena, index), inputs[name], "input overwritten")
+    for index in job.graph.inputs:
+        given = inputs[job.graph.tensors[index].name]
+        np.testing.assert_array_equal(_view(job, arena, index), given, "input overwritten")
     return {
-        name: _view(model, arena, index)
-        for index, name in zip(model.graph.outputs, model.graph.output_names, strict=True)
+        name: _view(job, arena, index)
+        for index, name in zip(job.graph.outputs, job.graph.output_names, strict=True)
     }
 
 
-def build(model: CompiledModel, toolchain: Toolchain, folder: Path) -> Path:
+def _build(job: Job, toolchain: Toolchain, folder: Path) -> Path:
     """Make the program, without libraries of the machine that would have to be found."""
     kernels = write_kernels(
-        folder / "kernels.o", model.graph.kernels, model.target, _PREFIX, folder / "cache"
+        folder / "kernels.o", job.graph.kernels, job.target, _PREFIX, folder / "cache"
     )
-    text = _calls(model, kernels.symbols, kernels.backend_symbols)
+    text = _calls(job, kernels.symbols, kernels.backend_symbols)
     (folder / "calls.inc").write_text(text, encoding="utf-8")
     include = Path(tvm_ffi.__file__).parent / "include"
     program = folder / "program"
@@ -83,37 +101,37 @@ def build(model: CompiledModel, toolchain: Toolchain, folder: Path) -> Path:
     return program
 
 
-def _view(model: CompiledModel, arena: Array, index: int) -> Array:
-    tensor, offset = model.graph.tensors[index], model.plan.offsets[index]
+def _view(job: Job, arena: Array, index: int) -> Array:
+    tensor, offset = job.graph.tensors[index], job.plan.offsets[index]
     view: Array = arena[offset : offset + tensor.bytes].view(tensor.dtype).reshape(tensor.shape)
     return view
 
 
-def _weights(model: CompiledModel) -> tuple[bytes, dict[int, int]]:
+def _weights(job: Job) -> tuple[bytes, dict[int, int]]:
     """All weights behind one another, and the offset of each."""
     data, offsets = bytearray(), {}
-    for index, value in zip(model.graph.weights, model.graph.values, strict=True):
+    for index, value in zip(job.graph.weights, job.graph.values, strict=True):
         offsets[index] = len(data)
         data += np.ascontiguousarray(value).tobytes()
         data += bytes(-len(data) % _ALIGNMENT)
     return bytes(data), offsets
 
 
-def _calls(model: CompiledModel, symbols: dict[str, str], backend: Sequence[str]) -> str:
-    """calls.inc: the model as C tables."""
-    data, offsets = _weights(model)
+def _calls(job: Job, symbols: dict[str, str], backend: Sequence[str]) -> str:
+    """calls.inc: the job as C tables."""
+    data, offsets = _weights(job)
     shapes: list[int] = []
     tensors = []
-    for index, tensor in enumerate(model.graph.tensors):
+    for index, tensor in enumerate(job.graph.tensors):
         code, bits, lanes = dlpack_type(tensor.dtype)
-        place = offsets.get(index, model.plan.offsets[index])
+        place = offsets.get(index, job.plan.offsets[index])
         first, rank = len(shapes), len(tensor.shape)
         shapes += tensor.shape
         dtype = f"{{{code}, {bits}, {lanes}}}"
         tensors.append(f"{{{int(index in offsets)}, {place}, {rank}, {first}, {dtype}}}")
     arguments: list[int] = []
     calls = []
-    for call in model.graph.calls:
+    for call in job.graph.calls:
         if not call.is_alias:
             used = (*call.inputs, *call.outputs)
             calls.append(
@@ -124,7 +142,7 @@ def _calls(model: CompiledModel, symbols: dict[str, str], backend: Sequence[str]
     assert set(backend) <= {known}, f"emulated.c lacks {set(backend) - {known}}"
     return "\n".join(
         [
-            f"enum {{ kArenaBytes = {model.plan.arena_bytes}, kWeightsBytes = {len(data)} }};",
+            f"enum {{ kArenaBytes = {job.plan.arena_bytes}, kWeightsBytes = {len(data)} }};",
             *(
                 f"int {symbol}(void*, const TVMFFIAny*, int32_t, TVMFFIAny*);"
                 for symbol in symbols.values()

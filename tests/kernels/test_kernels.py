@@ -7,7 +7,6 @@ Memory is poisoned before the run.
 from __future__ import annotations
 
 import functools
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ import kernels.convolutions
 import kernels.others  # noqa: F401 - both fill CLASSES
 from kernels import emulated
 from kernels.cases import CLASSES, OPSET, Cases
-from kernels.emulated import Toolchain
+from kernels.emulated import BOCHS, Job, Toolchain
 from kernels.float64 import float64_outputs
 from python.arena_runner import run
 from python.instruction_sets import INSTRUCTION_SETS, missing_features
@@ -54,14 +53,8 @@ class Machine:
     count: int = CROSS_COUNT
 
 
-_BOCHS = Toolchain(
-    "cc", (sys.executable, str(Path(__file__).parent / "bochs" / "run.py")), needs=("bochs",)
-)
-
-
 def _x86(cpu: str) -> Machine:
-    """Runs here if this CPU can; else on one with AVX-512, which qemu's have not."""
-    toolchain = _BOCHS if missing_features(cpu) else None
+    toolchain = BOCHS if missing_features(cpu) else None
     return Machine("x86_64-linux-gnu", cpu, toolchain=toolchain, count=COUNT)
 
 
@@ -125,9 +118,9 @@ def test_kernel(name: str, machine: str, sample: Any, tmp_path: Path) -> None:
     case: Sample = sample(name, described.count)
     model = compile_model(spec(case.path, target=target))
     if toolchain:
-        if missing := toolchain.missing():
-            pytest.skip(f"needs {', '.join(missing)}")
-        got = emulated.run(model, case.inputs, toolchain, tmp_path)
+        toolchain.skip_if_missing()
+        job = Job(model.graph, model.plan, model.target)
+        got = emulated.run(job, case.inputs, toolchain, tmp_path)
     else:
         got = run(model, case.inputs)
     tolerance = WINOGRAD_TOLERANCE if name in WINOGRAD else TOLERANCE

@@ -11,15 +11,22 @@ import tvm
 import tvm_ffi
 from tvm import s_tir, te, tirx
 
+from kernels import emulated
+from kernels.emulated import BOCHS, Job
 from python.arena_runner import copy_aligned
 from python.instruction_sets import INSTRUCTION_SETS, missing_features
 from tvmake.emit.codegen import compile_module
 from tvmake.kernels import vector_math
+from tvmake.lower.graph import Call, Graph, Tensor
+from tvmake.lower.memory import plan_memory
 from tvmake.spec import TargetSpec
 from tvmake.target import resolve_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from tvmake.target import Target
 
     Array = np.ndarray[Any, Any]
 
@@ -41,12 +48,16 @@ LANES = 16
 
 @pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
 @pytest.mark.parametrize("name", vector_math.FUNCTIONS)
-def test_function(name: str, instruction_set: str) -> None:
+def test_function(name: str, instruction_set: str, tmp_path: Path) -> None:
     cpu = INSTRUCTION_SETS[instruction_set]
-    if missing := missing_features(cpu):
-        pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
     inputs = _inputs()
-    got = _run(name, inputs, cpu).astype("float64")
+    kernel = _kernel(name, inputs.shape)
+    target = resolve_target(TargetSpec("x86_64-linux-gnu", cpu))
+    if missing_features(cpu):
+        BOCHS.skip_if_missing()
+        got = _run_emulated(kernel, inputs, target, tmp_path).astype("float64")
+    else:
+        got = _run(kernel, inputs, target).astype("float64")
     with np.errstate(all="ignore"):
         expected = REFERENCE[name](inputs.astype("float64"))
         rounded = expected.astype("float32").astype("float64")
@@ -67,15 +78,34 @@ def _inputs() -> Array:
     return padded.astype("float32")
 
 
-def _run(name: str, values: Array, cpu: str) -> Array:
+def _kernel(name: str, shape: tuple[int, ...]) -> tvm.tirx.PrimFunc:
     operator = getattr(tirx, name)
-    x = te.placeholder(values.shape, name="x")
-    y = te.compute(values.shape, lambda i: operator(x[i]), name="y")
+    x = te.placeholder(shape, name="x")
+    y = te.compute(shape, lambda i: operator(x[i]), name="y")
     schedule = s_tir.Schedule(tvm.IRModule({"main": te.create_prim_func([x, y])}))
     (loop,) = schedule.get_loops(schedule.get_sblock("y"))
     schedule.vectorize(schedule.split(loop, [None, LANES])[1])
-    target = resolve_target(TargetSpec("x86_64-linux-gnu", cpu)).tvm_target()
-    library = compile_module(schedule.mod, target)
+    return schedule.mod["main"]
+
+
+def _run(kernel: tvm.tirx.PrimFunc, values: Array, target: Target) -> Array:
+    library = compile_module(tvm.IRModule({"main": kernel}), target.tvm_target())
     arrays = copy_aligned(values, 64), copy_aligned(np.full_like(values, 7e7), 64)
     library["main"](*map(tvm_ffi.from_dlpack, arrays))
     return arrays[1]
+
+
+def _run_emulated(kernel: tvm.tirx.PrimFunc, values: Array, target: Target, folder: Path) -> Array:
+    tensors = Tensor("x", "float32", values.shape), Tensor("y", "float32", values.shape)
+    graph = Graph(
+        tensors=tensors,
+        calls=(Call("main", "main", inputs=(0,), outputs=(1,)),),
+        inputs=(0,),
+        weights=(),
+        outputs=(1,),
+        output_names=("y",),
+        values=(),
+        kernels={"main": kernel},
+    )
+    job = Job(graph, plan_memory(graph, 64), target)
+    return emulated.run(job, {"x": values}, BOCHS, folder)["y"]
