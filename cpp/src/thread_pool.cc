@@ -22,9 +22,11 @@ namespace {
 // between two kernels; then it sleeps, so that executors can share cores.
 constexpr int kSpins = 2000;
 
-// Parallel loops are cut into that many pieces for each thread: enough for their sum to come out
-// even, few enough for the cost of a call not to count.
-constexpr int kTasksPerThread = 16;
+// Parallel loops are cut into that many pieces: enough for their sums to come out even, few enough
+// for the cost of a call not to count. The compiler deals iterations out to 32 or 64 even shares.
+constexpr int kFewThreads = 8;
+constexpr int kTasksOfFew = 32;
+constexpr int kTasksOfMany = 64;
 constexpr int kMaxTasks = UINT16_MAX;
 
 inline void Pause() {
@@ -121,7 +123,7 @@ int ThreadPool::Launch(FTVMParallelLambda task, void* data, int num_tasks) {
   if (num_threads_ == 1 || num_tasks == 1 || num_tasks > kMaxTasks) {
     return RunSerially(task, data, num_tasks);
   }
-  if (num_tasks <= 0) num_tasks = std::min(num_threads_ * kTasksPerThread, kMaxTasks);
+  if (num_tasks <= 0) num_tasks = num_threads_ <= kFewThreads ? kTasksOfFew : kTasksOfMany;
   task_ = task;
   data_ = data;
   env_ = {.sync_handle = nullptr, .num_task = num_tasks};

@@ -57,6 +57,19 @@ void TestEveryTaskOnce() {
   }
 }
 
+// Launches that are over before all threads have noticed them, with more and with fewer tasks than
+// threads: who is late takes none of the next one's tasks.
+void TestLateThreads() {
+  ThreadPool pool(5);
+  for (int repeat = 0; repeat < 5000; ++repeat) {
+    for (const int tasks : {2, 32, 3, 5, 4}) {
+      Counts counts;
+      CHECK(pool.Launch(Count, &counts, tasks) == 0);
+      for (int i = 0; i < 128; ++i) CHECK(counts.calls[i] == (i < tasks ? 1 : 0));
+    }
+  }
+}
+
 int FailOdd(int task_id, TVMParallelGroupEnv*, void*) {
   if (task_id % 2 == 0) return 0;
   const std::string message = "task " + std::to_string(task_id) + " failed";
@@ -204,6 +217,7 @@ void TestWorkspace() {
 int main() {
   using namespace tvmake::test;
   TestEveryTaskOnce();
+  TestLateThreads();
   TestErrors();
   TestBusyThread();
   TestNestedLaunch();

@@ -9,6 +9,7 @@ from typing import Any
 import tvm
 from tvm import tirx
 
+from tvmake.emit.shares import share_parallel_loops
 from tvmake.emit.stack import keep_scratch_on_stack
 from tvmake.kernels import vector_math
 
@@ -77,6 +78,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
         lambda: tvm.ir.transform.Sequential(
             [
                 _trust_callers(),
+                share_parallel_loops(),
                 keep_scratch_on_stack(),
                 finish_host(),
                 _without_main(),

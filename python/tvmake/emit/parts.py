@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import tvm
 from filelock import FileLock, Timeout
 
-from tvmake.emit import codegen, files, stack
+from tvmake.emit import codegen, files, shares, stack, statements
 from tvmake.kernels import vector_math
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def _text(function: tvm.tirx.PrimFunc) -> str:
 
 def _keys(texts: Iterable[str], target: Target) -> list[str]:
     common = hashlib.sha256()
-    passes = [inspect.getsource(module) for module in (vector_math, codegen, stack)]
+    modules = (vector_math, codegen, shares, stack, statements)
+    passes = [inspect.getsource(module) for module in modules]
     for part in (tvm.__version__, *passes, str(target.tvm_target())):
         common.update(part.encode() + b"\0")
     keys = []

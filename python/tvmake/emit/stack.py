@@ -12,55 +12,22 @@ from typing import Any
 import tvm
 from tvm import tirx
 
+from tvmake.emit.statements import statement_pass
+
 _MOST_BYTES = 16 << 10  # of a thread's stack, the smallest of which has 128 KiB (musl's)
 _KEPT = {"disable_lower_builtin": tirx.IntImm("bool", 1)}
 
 
 def keep_scratch_on_stack() -> Any:
     """A pass for functions with flat buffers, to run before `LowerTVMBuiltin`."""
-
-    @tirx.transform.prim_func_pass(opt_level=0, name="tvmake.KeepScratchOnStack")  # type: ignore[untyped-decorator] # TVM has no types
-    def keep(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
-        return function.with_body(_kept(function.body))
-
-    return keep
+    return statement_pass("tvmake.KeepScratchOnStack", _keep)
 
 
-def _kept(statement: Any) -> Any:
-    """The statement with its small allocations marked; itself where it has none."""
+def _keep(statement: Any) -> Any:
     match statement:
         case tirx.AllocBuffer() if _is_small(statement.buffer):
             return tirx.AllocBuffer(statement.buffer, _KEPT)
-        case tirx.SeqStmt():
-            parts = list(statement.seq)
-        case tirx.IfThenElse():
-            parts = [statement.then_case, statement.else_case]
-        case tirx.For() | tirx.While() | tirx.AttrStmt():
-            parts = [statement.body]
-        case _:
-            return statement
-    kept = [part and _kept(part) for part in parts]
-    if all(new is old for new, old in zip(kept, parts, strict=True)):
-        return statement
-    match statement:
-        case tirx.SeqStmt():
-            return tirx.SeqStmt(kept)
-        case tirx.IfThenElse():
-            return tirx.IfThenElse(statement.condition, *kept)
-        case tirx.While():
-            return tirx.While(statement.condition, *kept)
-        case tirx.AttrStmt():
-            return tirx.AttrStmt(statement.node, statement.attr_key, statement.value, *kept)
-    return tirx.For(
-        statement.loop_var,
-        statement.min,
-        statement.extent,
-        statement.kind,
-        *kept,
-        statement.thread_binding,
-        statement.annotations,
-        statement.step,
-    )
+    return statement
 
 
 def _is_small(buffer: Any) -> bool:
