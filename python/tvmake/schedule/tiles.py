@@ -17,7 +17,7 @@ _MOST_GROUPS = 64
 _MOST_KEPT = 16 << 10  # bytes of sums between pieces, which are on the stack
 _MEMORY = 2  # times what reading from the third cache takes
 _CACHE_BANDWIDTH = 16  # bytes of the third cache in a cycle
-_TASK_CYCLES = 500  # what it costs to begin a task
+_TASK_CYCLES = 1000  # what it costs to begin a task
 _CORES = (2, 3, 4)  # numbers of cores for which work should come out even
 _LATENCY = 8  # independent multiply-adds that keep the units busy: 2 units, 4 cycles
 
@@ -137,12 +137,16 @@ def choose_groups(work: Work, cpu: CpuModel) -> tuple[int, int]:
 
 
 def _idle(work: Work, groups: int, channels: int) -> float:
-    """How much longer the last core is busy than with equal shares; the mean for a few cores."""
+    """How much longer the last core is busy than with equal shares; the mean for a few cores.
+
+    Cores are never equally fast: on average the last one has half a task still before it when
+    there is none left for the others.
+    """
     tasks = work.others * groups * channels
     largest = -(-work.positions // groups) * -(-work.passes // channels)
     total = work.others * work.positions * work.passes
-    rounds = [-(-tasks // cores) * largest * cores / total for cores in _CORES]
-    return sum(max(0.0, busy - 1) for busy in rounds) / len(rounds)
+    rounds = [(-(-tasks // cores) + 0.5) * largest * cores / total for cores in _CORES]
+    return sum(busy - 1 for busy in rounds) / len(rounds)
 
 
 def choose_pieces(weight_bytes: int, sum_bytes: int, cpu: CpuModel) -> int:
