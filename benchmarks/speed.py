@@ -1,7 +1,7 @@
 """Compares the speed of tvmake with onnxruntime, OpenVINO and IREE, in one interleaved run.
 
     python benchmarks/speed.py [--networks NAME …] [--peers NAME …] [--threads N …] [--quick]
-    python benchmarks/speed.py --page --cost
+    python benchmarks/speed.py --page --cost --scaling
     python benchmarks/speed.py --profile NETWORK [--threads N]
 
 Runs in a Python that has tvmake's requirements with its extras `test` and `bench`; for figures that
@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from comparison.measure import CLOCKS
 from comparison.models import REPO, ModelFiles, cache_folder, call, prepare
 from comparison.peers import RUNNERS, compile_iree
 from comparison.profile import profile, show, to_json
+from comparison.scaling import NETWORKS as SCALING_NETWORKS
+from comparison.scaling import Scaling, scaling
 from networks.registry import NETWORKS, QUICK, select
 
 
@@ -40,12 +42,12 @@ class Effort:
 
 _FULL = Effort(15, 0.1)
 _QUICK = Effort(5, 0.05)
+_SCALING_TURNS = 4  # times as long, for the median to be one of many runs
 
 
 def compare(arguments: Any, models: list[ModelFiles], built: Build) -> list[report.Row]:
     """Measure all networks at all numbers of threads; rows appear as they are known."""
-    effort = _QUICK if arguments.quick else _FULL
-    rounds = arguments.rounds or effort.rounds
+    effort = _effort(arguments)
     rows = []
     for model in models:
         compiled, failure = Path(), None
@@ -62,7 +64,7 @@ def compare(arguments: Any, models: list[ModelFiles], built: Build) -> list[repo
                 "iree": str(compiled),
                 "threads": threads,
                 "peers": [p for p in arguments.peers if p != "iree" or not failure],
-                "rounds": rounds,
+                "rounds": effort.rounds,
                 "seconds": effort.seconds,
                 "clock": arguments.clock,
             }
@@ -74,6 +76,19 @@ def compare(arguments: Any, models: list[ModelFiles], built: Build) -> list[repo
             report.show_row(row)
             rows.append(row)
     return rows
+
+
+def _scalings(arguments: Any, models: list[ModelFiles], built: Build) -> list[Scaling]:
+    """What several threads gain, where that was asked for."""
+    effort = _effort(arguments)
+    threads, seconds = max(arguments.threads), _SCALING_TURNS * effort.seconds
+    wanted = [model for model in models if model.network.name in arguments.scaling]
+    return [scaling(model, built, threads, effort.rounds, seconds) for model in wanted]
+
+
+def _effort(arguments: Any) -> Effort:
+    effort = _QUICK if arguments.quick else _FULL
+    return replace(effort, rounds=arguments.rounds or effort.rounds)
 
 
 def _measure(request: dict[str, Any]) -> dict[str, Any]:
@@ -109,12 +124,25 @@ def _arguments() -> Any:
     )
     parser.add_argument("--note", default="", help="a sentence for the page")
     parser.add_argument("--cost", action="store_true", help="time and memory of compiling, too")
+    parser.add_argument(
+        "--scaling",
+        nargs="*",
+        choices=NETWORKS,
+        metavar="NAME",
+        help="of networks, the most threads beside one, in turns, too",
+    )
     parser.add_argument("--limit", type=int, default=25, help="lines of a profile")
     parser.add_argument("--json", type=Path, help="write the results to this file too")
     parser.add_argument("--cache", type=Path, default=cache_folder())
     arguments: Any = parser.parse_args()
     if arguments.clock == "cpu" and arguments.threads != [1]:
         parser.error("--clock cpu needs --threads 1")
+    if arguments.scaling is not None and max(arguments.threads) == 1:
+        parser.error("--scaling needs more --threads than 1")
+    if arguments.scaling is None:
+        arguments.scaling = []
+    elif not arguments.scaling:
+        arguments.scaling = SCALING_NETWORKS
     return arguments
 
 
@@ -136,7 +164,8 @@ def main() -> None:
         rows = compare(arguments, models, built)
         costly = [m for m in models if m.network.name in COST_NETWORKS] if arguments.cost else []
         costs = [compile_cost(model) for model in costly]
-        result = report.Report(rows, peaks, arguments.clock, costs)
+        gains = _scalings(arguments, models, built)
+        result = report.Report(rows, peaks, arguments.clock, costs, gains)
         result.show()
         if arguments.page:
             page.write(result, REPO / "docs", arguments.note)

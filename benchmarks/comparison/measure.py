@@ -69,8 +69,7 @@ def measure(
     for _ in range(rounds):
         order = order[1:] + order[:1]
         for peer in order:
-            turn = _turn(runners[peer], seconds, CLOCKS[clock])
-            results[peer].turns.append(turn)
+            results[peer].turns.append(turn(runners[peer], seconds, CLOCKS[clock]))
     for peer in runners:
         turns = results[peer].turns
         results[peer].ms, results[peer].best_ms = statistics.median(turns), min(turns)
@@ -89,8 +88,8 @@ def _open(peer: str, job: Job, reference: list[Array], result: Measurement) -> R
     return runner
 
 
-def _turn(runner: Runner, seconds: float, now: Callable[[], int]) -> float:
-    """Milliseconds of a run."""
+def turn(runner: Runner, seconds: float, now: Callable[[], int]) -> float:
+    """The median of a turn's runs, in milliseconds."""
     time.sleep(_REST)
     runner.run()
     times: list[int] = []

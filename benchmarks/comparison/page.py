@@ -65,6 +65,12 @@ def section_text(report: Report, note: str) -> str:
             "Compiling, with nothing cached:",
             "\n".join([head, "|---|--:|--:|--:|--:|", *costs]),
         ]
+    gains = [f"| {gain.network} | {gain.threads} | {gain.ratio:.2f} |" for gain in report.scalings]
+    if gains:
+        parts += [
+            "More threads over one, the two in turns, each pair compared:",
+            "\n".join(["| network | threads | median of the ratios |", "|---|--:|--:|", *gains]),
+        ]
     return "\n" + "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 

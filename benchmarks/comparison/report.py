@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from comparison.cost import Cost
+    from comparison.scaling import Scaling
 
 OURS = "tvmake"
 _WRONG = 1e-2  # relative to the output's range; a peer that is off by more is not a peer
@@ -52,12 +53,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows, the measured peak in GFLOP/s by number of threads, and what compiling costs."""
+    """All that was measured.
+
+    Attributes:
+        peaks: in GFLOP/s, by number of threads.
+        clock: what times are of.
+        costs: what compiling costs.
+        scalings: what more threads gain.
+    """
 
     rows: Sequence[Row]
     peaks: dict[int, float]
     clock: str
     costs: Sequence[Cost] = ()
+    scalings: Sequence[Scaling] = ()
 
     @property
     def peers(self) -> list[str]:
@@ -88,6 +97,8 @@ class Report:
             memory = f"{cost.peak_bytes / 1e6:.0f} MB at most"
             times = f"{cost.seconds:.1f} s, {cost.cpu_seconds:.1f} s of CPU"
             console.print(f"compiling {cost.network}: {times}, {memory}")
+        for gain in self.scalings:
+            console.print(f"{gain.network}, {gain.threads} threads over one: {gain.ratio:.2f}")
         for family, threads, mean in self.means():
             console.print(f"{family}, {threads} threads: {mean:.2f} times the best peer")
 
@@ -119,6 +130,7 @@ class Report:
                 {"family": f, "threads": t, "ratio": mean} for f, t, mean in self.means()
             ],
             "compilations": [asdict(cost) for cost in self.costs],
+            "scalings": [{**asdict(gain), "ratio": gain.ratio} for gain in self.scalings],
             "rows": [{**asdict(row), "ratio": row.ratio} for row in self.rows],
         }
 

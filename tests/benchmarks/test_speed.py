@@ -22,16 +22,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(cache: Path, *options: str) -> object:
     result = cache / "result.json"
-    command: list[str | Path] = [
-        sys.executable,
-        SCRIPT,
-        "--cache",
-        cache,
-        "--json",
-        result,
-        "--threads",
-        "1",
-    ]
+    command: list[str | Path] = [sys.executable, SCRIPT, "--cache", cache, "--json", result]
     done = subprocess.run(
         [*command, *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -51,6 +42,7 @@ def test_compares_outputs_and_times(cache: Path) -> None:
         "--rounds",
         "2",
         "--quick",
+        *("--threads", "1"),
     )
     assert isinstance(content, dict)
     assert content["peak_gflops"]["1"] > 1
@@ -66,8 +58,19 @@ def test_compares_outputs_and_times(cache: Path) -> None:
     assert row["ratio"] == pytest.approx(results["onnxruntime"]["ms"] / results["tvmake"]["ms"])
 
 
+def test_scaling_compares_threads_in_turns(cache: Path) -> None:
+    networks = ("--networks", "digits", "--scaling", "digits", "--peers", "tvmake")
+    content = run(cache, *networks, "--rounds", "3", "--quick", "--threads", "1", "2")
+    assert isinstance(content, dict)
+    (gain,) = content["scalings"]
+    assert (gain["network"], gain["threads"]) == ("digits", 2)
+    ratios = [one / two for one, two in zip(gain["alone"], gain["together"], strict=True)]
+    assert len(ratios) == 3
+    assert gain["ratio"] == pytest.approx(sorted(ratios)[1])
+
+
 def test_profile_counts_multiplications(cache: Path) -> None:
-    calls = run(cache, "--profile", "digits", "--rounds", "2")
+    calls = run(cache, "--profile", "digits", "--rounds", "2", "--threads", "1")
     assert isinstance(calls, list)
     assert all(call["nanoseconds"] > 0 and call["bytes"] > 0 for call in calls)
     # Counted by hand: two padded convolutions, two dense layers.
