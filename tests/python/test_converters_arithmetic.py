@@ -103,6 +103,15 @@ def test_the_first_rows_are_not_a_reshape() -> None:
     _check(node("Slice", "x s e a", "y"), x, *bounds)
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "step"), [(0, 3, -1), (2, 2, -1), (-1, 9, -2), (4, -9, -3), (-9, -9, -1)]
+)
+def test_slices_backwards(start: int, end: int, step: int) -> None:
+    x = random(3, 5)
+    values = [np.array(value) for value in ([1, start], [3, end], [0, 1], [1, step])]
+    _check(node("Slice", "x s e a t", "y"), x, *values)
+
+
 @pytest.mark.parametrize("shape", [(), (2,), (2, 2)])
 def test_rows_from_the_end(shape: tuple[int, ...]) -> None:
     table = random(4, 3)

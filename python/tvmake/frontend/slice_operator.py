@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tvm import relax, te, tirx
 
 from tvmake.op_patterns import OPAQUE
@@ -27,9 +29,8 @@ def convert_slice(shapes: DynamicShapes, node: NodeProto, operator: Operator) ->
     starts, ends, axes, steps = _slice_operands(shapes, node, operator, len(dims))
     if axes is None or steps is None:
         raise ValueError("axes and steps of Slice must be constant")
-    known = starts is not None and ends is not None
-    if known and is_static([*(starts or ()), *(ends or ()), *dims]):
-        return None
+    if starts is not None and ends is not None and is_static([*starts, *ends, *dims]):
+        return _nothing(shapes, data, axes, list(zip(starts, ends, steps, strict=True)))
     extents = [dims[axis] for axis in axes]
     count = len(axes)
 
@@ -79,6 +80,22 @@ def cut(
         return te.compute(given[len(axes) :], value, name="slice")
 
     return shapes.compute(build, [data], [*begins, *target], "slice")
+
+
+def _nothing(
+    shapes: Shapes, data: relax.Expr, axes: Sequence[int], slices: Sequence[tuple[Any, Any, int]]
+) -> relax.Expr | None:
+    """A tensor without elements if a slice backwards ends where it begins or after that.
+
+    TVM's operator gets a negative extent then. All other slices are left to it.
+    """
+    target = list(map(int, data.ty.shape))
+    for axis, (start, end, step) in zip(axes, slices, strict=True):
+        _, size = window(shapes, int(start), int(end), step, target[axis])
+        target[axis] = int(size)
+    if min(step for *_, step in slices) > 0 or math.prod(target) > 0:
+        return None
+    return relax.const(np.zeros(target, str(data.ty.dtype)))
 
 
 def _slice_operands(
