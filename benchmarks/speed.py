@@ -139,6 +139,9 @@ def _arguments() -> Any:
         parser.error("--clock cpu needs --threads 1")
     if arguments.scaling is not None and max(arguments.threads) == 1:
         parser.error("--scaling needs more --threads than 1")
+    known = arguments.networks or (QUICK if arguments.quick else NETWORKS)
+    if absent := [name for name in arguments.scaling or () if name not in known]:
+        parser.error(f"--scaling of {', '.join(absent)}, which --networks leaves out")
     if arguments.scaling is None:
         arguments.scaling = []
     elif not arguments.scaling:

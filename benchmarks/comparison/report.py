@@ -56,6 +56,7 @@ class Report:
     """All that was measured.
 
     Attributes:
+        rows: the networks.
         peaks: in GFLOP/s, by number of threads.
         clock: what times are of.
         costs: what compiling costs.

@@ -34,8 +34,8 @@ class ThreadPool {
 
   int num_threads() const { return num_threads_; }
 
-  // Runs task(0…num_tasks-1); 0 tasks: a few per thread. Returns 0, or non-zero with the error of a
-  // failed task raised on the calling thread. A launch from inside a task runs serially.
+  // Runs task(0…num_tasks-1); 0 tasks: 32, or 64 for many threads. Returns 0, or non-zero with the
+  // error of a failed task raised on the calling thread. A launch from inside a task runs serially.
   int Launch(FTVMParallelLambda task, void* data, int num_tasks);
   static int RunSerially(FTVMParallelLambda task, void* data, int num_tasks);
 

@@ -369,6 +369,6 @@ def resize(cases: Cases) -> None:
 
 @kernel_class
 def tile(cases: Cases) -> None:
-    """Tile loops are what LLVM's loop vectorizer gets wrong with AVX-512."""
+    """LLVM's loop vectorizer, which is left out, got plain loops of this wrong with AVX-512."""
     shape = [cases.pick((2, 3, 4, 5)) for _ in range(4)]
     cases.add("Tile", f"{cases.input(*shape)} {cases.integers(7, 6, 4, 2)}")

@@ -112,6 +112,11 @@ def test_slices_backwards(start: int, end: int, step: int) -> None:
     _check(node("Slice", "x s e a t", "y"), x, *values)
 
 
+def test_slice_of_no_axis() -> None:
+    nothing = [np.array([], np.int64)] * 4
+    _check(node("Slice", "x s e a t", "y"), random(3, 5), *nothing)
+
+
 @pytest.mark.parametrize("shape", [(), (2,), (2, 2)])
 def test_rows_from_the_end(shape: tuple[int, ...]) -> None:
     table = random(4, 3)

@@ -24,9 +24,8 @@ def keep_scratch_on_stack() -> Any:
 
 
 def _keep(statement: Any) -> Any:
-    match statement:
-        case tirx.AllocBuffer() if _is_small(statement.buffer):
-            return tirx.AllocBuffer(statement.buffer, _KEPT)
+    if isinstance(statement, tirx.AllocBuffer) and _is_small(statement.buffer):
+        return tirx.AllocBuffer(statement.buffer, _KEPT)
     return statement
 
 

@@ -30,7 +30,8 @@ def convert_slice(shapes: DynamicShapes, node: NodeProto, operator: Operator) ->
     if axes is None or steps is None:
         raise ValueError("axes and steps of Slice must be constant")
     if starts is not None and ends is not None and is_static([*starts, *ends, *dims]):
-        return _nothing(shapes, data, axes, list(zip(starts, ends, steps, strict=True)))
+        slices = list(zip(starts, ends, steps, strict=True))
+        return _nothing(shapes, data, axes, slices) if any(step < 0 for step in steps) else None
     extents = [dims[axis] for axis in axes]
     count = len(axes)
 
@@ -83,19 +84,20 @@ def cut(
 
 
 def _nothing(
-    shapes: Shapes, data: relax.Expr, axes: Sequence[int], slices: Sequence[tuple[Any, Any, int]]
+    shapes: DynamicShapes,
+    data: relax.Expr,
+    axes: Sequence[int],
+    slices: Sequence[tuple[Any, Any, int]],
 ) -> relax.Expr | None:
     """A tensor without elements if a slice backwards ends where it begins or after that.
 
     TVM's operator gets a negative extent then. All other slices are left to it.
     """
-    target = list(map(int, data.ty.shape))
+    target = list(map(int, shapes.dims(data)))
     for axis, (start, end, step) in zip(axes, slices, strict=True):
         _, size = window(shapes, int(start), int(end), step, target[axis])
         target[axis] = int(size)
-    if min(step for *_, step in slices) > 0 or math.prod(target) > 0:
-        return None
-    return relax.const(np.zeros(target, str(data.ty.dtype)))
+    return None if math.prod(target) > 0 else relax.const(np.zeros(target, str(data.ty.dtype)))
 
 
 def _slice_operands(
