@@ -1,7 +1,7 @@
 """Compares the speed of tvmake with onnxruntime, OpenVINO and IREE, in one interleaved run.
 
     python benchmarks/speed.py [--networks NAME …] [--peers NAME …] [--threads N …] [--quick]
-    python benchmarks/speed.py --page --cost --scaling
+    python benchmarks/speed.py --page --cost --scaling --layers
     python benchmarks/speed.py --profile NETWORK [--threads N]
 
 Runs in a Python that has tvmake's requirements with its extras `test` and `bench`; for figures that
@@ -23,13 +23,14 @@ from comparison import page, report
 from comparison.build import Build, build
 from comparison.cost import NETWORKS as COST_NETWORKS
 from comparison.cost import compile_cost
+from comparison.layers import Layer, layers
 from comparison.measure import CLOCKS
 from comparison.models import REPO, ModelFiles, cache_folder, call, prepare
 from comparison.peers import RUNNERS, compile_iree
 from comparison.profile import profile, show, to_json
 from comparison.scaling import NETWORKS as SCALING_NETWORKS
 from comparison.scaling import Scaling, scaling
-from networks.registry import NETWORKS, QUICK, select
+from networks.registry import LAYERS, NETWORKS, QUICK, select
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,19 @@ def _scalings(arguments: Any, models: list[ModelFiles], built: Build) -> list[Sc
     return [scaling(model, built, threads, effort.rounds, seconds) for model in wanted]
 
 
+def _layers(arguments: Any) -> list[Layer]:
+    """How near single layers are to the peak, where that was asked for."""
+    models = [prepare(network, arguments.cache) for network in select(list(LAYERS))]
+    built = build(models, arguments.cache)
+    rounds = _effort(arguments).rounds
+    return [
+        layer
+        for model in models
+        for threads in arguments.threads
+        for layer in layers(model, built, threads, rounds)
+    ]
+
+
 def _effort(arguments: Any) -> Effort:
     effort = _QUICK if arguments.quick else _FULL
     return replace(effort, rounds=arguments.rounds or effort.rounds)
@@ -120,7 +134,9 @@ def _arguments() -> Any:
     )
     parser.add_argument("--profile", choices=NETWORKS, metavar="NAME", help="our kernels only")
     parser.add_argument(
-        "--page", action="store_true", help="write docs/speed.md, docs/speed.json, docs/speed.svg"
+        "--page",
+        action="store_true",
+        help="write into docs/speed.md, with JSON and a plot",
     )
     parser.add_argument("--note", default="", help="a sentence for the page")
     parser.add_argument("--cost", action="store_true", help="time and memory of compiling, too")
@@ -130,6 +146,9 @@ def _arguments() -> Any:
         choices=NETWORKS,
         metavar="NAME",
         help="of networks, the most threads beside one, in turns, too",
+    )
+    parser.add_argument(
+        "--layers", action="store_true", help="single layers beside the machine's peak, too"
     )
     parser.add_argument("--limit", type=int, default=25, help="lines of a profile")
     parser.add_argument("--json", type=Path, help="write the results to this file too")
@@ -168,7 +187,8 @@ def main() -> None:
         costly = [m for m in models if m.network.name in COST_NETWORKS] if arguments.cost else []
         costs = [compile_cost(model) for model in costly]
         gains = _scalings(arguments, models, built)
-        result = report.Report(rows, peaks, arguments.clock, costs, gains)
+        single = _layers(arguments) if arguments.layers else []
+        result = report.Report(rows, peaks, arguments.clock, costs, gains, single)
         result.show()
         if arguments.page:
             page.write(result, REPO / "docs", arguments.note)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comparison.models import BENCHMARKS, call
+from networks.registry import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,11 +48,12 @@ def build(models: Sequence[ModelFiles], cache: Path) -> Build:
     folder = cache / f"build-{tree}"
     listed = {**_configured(folder), **{m.network.name: str(m.onnx) for m in models}}
     value = ";".join(f"{name}={path}" for name, path in sorted(listed.items()))
-    options = [f"-DBENCH_MODELS={value}", "-DBENCH_PEAK=ON", "-DCMAKE_BUILD_TYPE=Release"]
+    precise = ";".join(name for name, network in LAYERS.items() if network.is_precise)
+    options = [f"-DBENCH_MODELS={value}", f"-DBENCH_PRECISE={precise}", "-DBENCH_PEAK=ON"]
     call(
         [
             *("cmake", "-S", _PROJECT, "-B", folder, "-GNinja"),
-            *(f"-DTVMAKE_PYTHON={sys.executable}", *options),
+            *(f"-DTVMAKE_PYTHON={sys.executable}", "-DCMAKE_BUILD_TYPE=Release", *options),
         ]
     )
     targets = [model.network.name for model in models]

@@ -1,4 +1,4 @@
-"""docs/speed.md: the generated section between two marks, the JSON and the plot beside it."""
+"""docs/speed.md: its generated sections, one for each kind of machine, and the files beside it."""
 
 from __future__ import annotations
 
@@ -6,51 +6,57 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comparison.report import OURS
+from comparison.report import OURS, vector_bits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from comparison.layers import Layer
     from comparison.report import Report
 
-_BEGIN = "<!-- begin: written by benchmarks/speed.py -->\n"
+_BEGIN = "<!-- begin {kind}: written by benchmarks/speed.py -->\n"
 _END = "<!-- end -->\n"
 
 
 def write(report: Report, folder: Path, note: str) -> None:
-    """Replace the page's generated section, speed.json and speed.svg.
+    """Replace the section of machines with such vectors, its JSON and its plot.
 
     Args:
         report: what was measured.
-        folder: with speed.md, which has the two marks.
+        folder: with speed.md, which has the section's two marks.
         note: a sentence on the circumstances, empty if there is nothing to say.
 
     Raises:
-        ValueError: when the page lacks its marks.
+        ValueError: when the page lacks the marks.
     """
-    page = folder / "speed.md"
+    page, kind = folder / "speed.md", str(vector_bits())
     text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(_BEGIN)
+    mark = _BEGIN.format(kind=kind)
+    before, begin, rest = text.partition(mark)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"{page} has no section to write into: {_BEGIN.strip()} … {_END.strip()}")
-    section = f"{section_text(report, note)}\n"
+        raise ValueError(f"{page} has no section to write into: {mark.strip()} … {_END.strip()}")
+    picture = folder / f"speed-{kind}.svg"
+    section = f"{section_text(report, note, picture.name)}\n"
     page.write_text(before + begin + section + end + after, encoding="utf-8")
     content = json.dumps({**report.to_json(), "note": note}, indent=1)
-    (folder / "speed.json").write_text(content + "\n", encoding="utf-8")
-    plot(report, folder / "speed.svg")
+    (folder / f"speed-{kind}.json").write_text(content + "\n", encoding="utf-8")
+    plot(report, picture)
 
 
-def section_text(report: Report, note: str) -> str:
-    """What the page tells of a measurement."""
+def section_text(report: Report, note: str, picture: str) -> str:
+    """What the page tells of a measurement, with a picture of this name."""
     content = report.to_json()
     versions = ", ".join(f"{peer} {v}" for peer, v in content["versions"].items() if peer != OURS)
     means = [
         f"| {mean['family']} | {mean['threads']} | {mean['ratio']:.2f} |"
         for mean in content["geometric_means"]
     ]
+    machine = f"{content['machine']['cpu']}, vectors of {vector_bits()} bits"
     parts = [
-        f"{content['machine']['cpu']}; {versions}. {_sentence(report.heading())}",
+        f"{machine}; {versions}. {_sentence(report.heading())}",
         note,
-        "![times as fast as the best peer](speed.svg)",
+        f"![times as fast as the best peer]({picture})",
         report.markdown(),
         "\n".join(["| family | threads | geometric mean of the ratios |", "|---|--:|--:|", *means]),
     ]
@@ -65,13 +71,37 @@ def section_text(report: Report, note: str) -> str:
             "Compiling, with nothing cached:",
             "\n".join([head, "|---|--:|--:|--:|--:|", *costs]),
         ]
-    gains = [f"| {gain.network} | {gain.threads} | {gain.ratio:.2f} |" for gain in report.scalings]
+    gains = [
+        f"| {gain.network} | {gain.threads} | {gain.ratio:.2f} | {gain.bound:.2f} |"
+        for gain in report.scalings
+    ]
     if gains:
-        parts += [
-            "More threads over one, the two in turns, each pair compared:",
-            "\n".join(["| network | threads | median of the ratios |", "|---|--:|--:|", *gains]),
-        ]
+        head = "| network | threads | times as fast | times as many runs of that many copies |"
+        about = (
+            "More threads over one, in turns with one, and with as many copies of one thread each,"
+            " which run at the same time and wait for nothing of each other:"
+        )
+        parts += [about, "\n".join([head, "|---|--:|--:|--:|", *gains])]
+    if report.layers:
+        about = (
+            "Single layers, their multiplications by their time, over the peak measured right"
+            " before each turn; convolutions done directly (`OPTIMIZE PRECISE`):"
+        )
+        parts += [about, _layer_table(report.layers)]
     return "\n" + "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _layer_table(layers: Sequence[Layer]) -> str:
+    """A line for every layer, a column for every number of threads."""
+    counts = sorted({layer.threads for layer in layers})
+    shares = {(layer.layer, layer.threads): layer.share for layer in layers}
+    names = list(dict.fromkeys(layer.layer for layer in layers))
+    threads = [f"{count} thread{'s' * (count > 1)}" for count in counts]
+    lines = [f"| layer | {' | '.join(threads)} |", "|---|" + "--:|" * len(counts)]
+    for name in names:
+        cells = (f"{100 * shares[name, count]:.0f} %" for count in counts)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _sentence(text: str) -> str:

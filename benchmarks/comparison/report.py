@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comparison.peers import PACKAGES
+from tvmake.spec import TargetSpec
+from tvmake.target import host_triple, resolve_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from comparison.cost import Cost
+    from comparison.layers import Layer
     from comparison.scaling import Scaling
 
 OURS = "tvmake"
@@ -61,6 +64,7 @@ class Report:
         clock: what times are of.
         costs: what compiling costs.
         scalings: what more threads gain.
+        layers: how near single layers are to the peak.
     """
 
     rows: Sequence[Row]
@@ -68,6 +72,7 @@ class Report:
     clock: str
     costs: Sequence[Cost] = ()
     scalings: Sequence[Scaling] = ()
+    layers: Sequence[Layer] = ()
 
     @property
     def peers(self) -> list[str]:
@@ -99,7 +104,14 @@ class Report:
             times = f"{cost.seconds:.1f} s, {cost.cpu_seconds:.1f} s of CPU"
             console.print(f"compiling {cost.network}: {times}, {memory}")
         for gain in self.scalings:
-            console.print(f"{gain.network}, {gain.threads} threads over one: {gain.ratio:.2f}")
+            copies = f"{gain.threads} copies over one: {gain.bound:.2f}"
+            console.print(
+                f"{gain.network}, {gain.threads} threads over one: {gain.ratio:.2f}; {copies}"
+            )
+        for layer in self.layers:
+            console.print(
+                f"{layer.layer}, {layer.threads} threads: {100 * layer.share:.0f} % of the peak"
+            )
         for family, threads, mean in self.means():
             console.print(f"{family}, {threads} threads: {mean:.2f} times the best peer")
 
@@ -123,7 +135,11 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Everything that was measured, with versions."""
         return {
-            "machine": {"cpu": cpu_name(), "system": platform.platform(aliased=True, terse=True)},
+            "machine": {
+                "cpu": cpu_name(),
+                "vector_bits": vector_bits(),
+                "system": platform.platform(aliased=True, terse=True),
+            },
             "versions": {peer: metadata.version(PACKAGES[peer]) for peer in self.peers},
             "clock": self.clock,
             "peak_gflops": self.peaks,
@@ -131,7 +147,10 @@ class Report:
                 {"family": f, "threads": t, "ratio": mean} for f, t, mean in self.means()
             ],
             "compilations": [asdict(cost) for cost in self.costs],
-            "scalings": [{**asdict(gain), "ratio": gain.ratio} for gain in self.scalings],
+            "scalings": [
+                {**asdict(gain), "ratio": gain.ratio, "bound": gain.bound} for gain in self.scalings
+            ],
+            "layers": [{**asdict(layer), "share": layer.share} for layer in self.layers],
             "rows": [{**asdict(row), "ratio": row.ratio} for row in self.rows],
         }
 
@@ -166,6 +185,11 @@ def cpu_name() -> str:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     names: Iterable[str] = (line.partition(":")[2] for line in lines if line.startswith("model n"))
     return next(iter(names), platform.processor()).strip()
+
+
+def vector_bits() -> int:
+    """Of the widest vectors that tvmake's kernels use on this machine."""
+    return resolve_target(TargetSpec(host_triple(), "native")).vector_bits
 
 
 def _milliseconds(row: Row, peer: str) -> str:

@@ -56,7 +56,7 @@ def call_work(artifacts: Path, model: Path, nanoseconds: Sequence[float]) -> lis
 
 def multiplications(model: onnx.ModelProto) -> dict[str, int]:
     """Node name -> multiplications, for the operators that have many."""
-    shapes = _shapes(model)
+    shapes = value_shapes(model)
     result: dict[str, int] = {}
     for node in model.graph.node:
         count = _COUNTERS.get(node.op_type)
@@ -90,7 +90,8 @@ _COUNTERS: dict[str, Any] = {
 }
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+def value_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """The shape of every value and constant, by name."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     graph = inferred.graph
     shapes = {

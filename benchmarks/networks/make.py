@@ -19,7 +19,7 @@ import torch
 from onnx import numpy_helper
 
 from networks.float64 import evaluate
-from networks.registry import NETWORKS, Input, Network
+from networks.registry import Input, Network, select
 
 REPO = Path(__file__).resolve().parents[2]
 SEED = 2
@@ -107,7 +107,8 @@ def _with_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
 def main() -> None:
     """Make the files of the network that the command line names."""
     name, folder = sys.argv[1:]
-    make(NETWORKS[name], Path(folder))
+    (network,) = select([name])
+    make(network, Path(folder))
 
 
 if __name__ == "__main__":

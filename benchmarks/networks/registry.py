@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Family = Literal["convolutional", "transformer", "small"]
+Family = Literal["convolutional", "transformer", "small", "layers"]
 
 LIGHT = (
     *("bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50"),
@@ -32,6 +32,7 @@ class Network:
     Attributes:
         module: submodule of this package that defines it; "light" and "digits" are files.
         arguments: for the function of the network's definition.
+        is_precise: convolutions are done directly, by no algorithm with fewer multiplications.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Network:
     arguments: tuple[tuple[str, Any], ...]
     inputs: tuple[Input, ...]
     batch: int = 1
+    is_precise: bool = False
 
 
 def _picture(size: int) -> tuple[Input, ...]:
@@ -86,10 +88,25 @@ _NETWORKS = (
 )
 NETWORKS = {network.name: network for network in _NETWORKS}
 
+# Layers with enough to calculate, to be held against the machine's peak one by one.
+_LAYERS = (
+    Network(
+        *("large_convolutions", "layers", "large_layers", "convolutions", ()),
+        (Input("image", (256, 56, 56)),),
+        is_precise=True,
+    ),
+    Network(
+        *("large_products", "layers", "large_layers", "products", ()),
+        (Input("rows", (1024, 512)),),
+    ),
+)
+LAYERS = {network.name: network for network in _LAYERS}
+
 # A few minutes instead of an hour, and one of every kind.
 QUICK = ("resnet50", "squeezenet", "mobilenet_v2", "shufflenet", "ds_cnn", "digits", "minilm_32")
 
 
 def select(names: Sequence[str]) -> list[Network]:
     """The networks with these names."""
-    return [NETWORKS[name] for name in names]
+    known = {**NETWORKS, **LAYERS}
+    return [known[name] for name in names]

@@ -67,6 +67,50 @@ def test_scaling_compares_threads_in_turns(cache: Path) -> None:
     ratios = [one / two for one, two in zip(gain["alone"], gain["together"], strict=True)]
     assert len(ratios) == 3
     assert gain["ratio"] == pytest.approx(sorted(ratios)[1])
+    copies = [2 * one / copy for one, copy in zip(gain["alone"], gain["beside"], strict=True)]
+    assert gain["bound"] == pytest.approx(sorted(copies)[1])
+
+
+def test_layers_are_told_apart(cache: Path) -> None:
+    peers = ("--networks", "digits", "--peers", "tvmake", "--quick", "--threads", "1")
+    content = run(cache, *peers, "--rounds", "1", "--layers")
+    assert isinstance(content, dict)
+    layers = {layer["layer"]: layer for layer in content["layers"]}
+    assert "convolution 3 x 3, 128 to 256 channels of 28 x 28, steps of 2" in layers
+    assert "product with weights, 1024 x 512 x 2048" in layers
+    assert "product of two computed matrices, 1024 x 1536 x 1024" in layers
+    for layer in layers.values():
+        # Multiplications done in its time: another kernel's would be many times more or less.
+        assert 0.1 < layer["share"] < 1.5, layer
+
+
+def test_page_has_a_section_for_each_kind_of_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    from comparison import page, report
+
+    bits = report.vector_bits()
+    other = "<!-- begin 1: written by benchmarks/speed.py -->\nkept\n<!-- end -->\n"
+    text = (
+        f"{other}<!-- begin {bits}: written by benchmarks/speed.py -->\nold\n<!-- end -->\nafter\n"
+    )
+    (tmp_path / "speed.md").write_text(text, encoding="utf-8")
+    result = {"ms": 1.0, "best_ms": 1.0, "error": 0.0, "failure": None, "turns": [1.0]}
+    peers = {"tvmake": result, "onnxruntime": {**result, "ms": 3.0}}
+    row = report.Row("digits", "small", 1, 1, peers)
+    page.write(report.Report([row], {1: 100.0}, "wall"), tmp_path, "A note.")
+    written = (tmp_path / "speed.md").read_text(encoding="utf-8")
+    assert written.startswith(other)
+    assert written.endswith("<!-- end -->\nafter\n")
+    assert "old" not in written
+    assert f"speed-{bits}.svg" in written
+    assert "| digits | 1 | 1 | 1 | 3 | 3.00 | 0e+00 |" in written
+    stored = json.loads((tmp_path / f"speed-{bits}.json").read_text(encoding="utf-8"))
+    assert stored["rows"][0]["ratio"] == pytest.approx(3.0)
+    (tmp_path / "speed.md").write_text(other, encoding="utf-8")
+    with pytest.raises(ValueError, match="no section"):
+        page.write(report.Report([row], {1: 100.0}, "wall"), tmp_path, "")
 
 
 def test_profile_counts_multiplications(cache: Path) -> None:
