@@ -124,6 +124,19 @@ def test_provenance_of_products(tmp_path: Path) -> None:
     assert sources == [["Gemm", "Relu"], ["Softmax"]]
 
 
+def test_provenance_of_stacked_rows(tmp_path: Path) -> None:
+    """Products of stacks are computed as ones of matrices; the views in between cancel."""
+    nodes = [node("MatMul", f"t{i} w{i}", f"m{i}") for i in range(3)]
+    nodes = [n for i, p in enumerate(nodes) for n in (p, node("Relu", f"m{i}", f"t{i + 1}"))]
+    weights = {f"w{i}": random(8, 8, seed=i) for i in range(3)}
+    path = save(tmp_path / "m.onnx", nodes, {"t0": (2, 3, 8)}, ["t3"], weights)
+    calls = compile_model(spec(path)).graph.calls
+    sources = [[s.name for s in c.provenance.sources] for c in calls if c.provenance]
+    assert [names for names in sources if names] == [
+        [f"node_m{i}", f"node_t{i + 1}"] for i in range(3)
+    ]
+
+
 @pytest.mark.parametrize(
     ("shape", "nodes"),
     [

@@ -139,6 +139,9 @@ def why_dynamic(symbols: Sequence[Symbol]) -> str:
     return f"it has symbolic dimensions: {names}" if symbols else ""
 
 
+_PART = "part"
+
+
 def variable_name(node: int) -> str:
     """The Relax variable that holds the result of `nodes[node]`."""
     return f"n{node}_"
@@ -148,3 +151,13 @@ def node_of_variable(name: str) -> int | None:
     """The inverse of `variable_name`; None for every other variable."""
     digits = name[1:-1]
     return int(digits) if name[:1] == "n" and name[-1:] == "_" and digits.isdecimal() else None
+
+
+def part_name(name: str) -> str:
+    """A variable that holds the same elements as the one of this name, not yet in its shape."""
+    return f"{name}{_PART}" if node_of_variable(name) is not None else ""
+
+
+def node_of_part(name: str) -> int | None:
+    """The node whose result the variable becomes; None for every other variable."""
+    return node_of_variable(name.removesuffix(_PART)) if name.endswith(_PART) else None

@@ -9,6 +9,7 @@ import tvm
 from tvm import relax
 
 from tvmake import constants
+from tvmake.frontend.imported import part_name
 from tvmake.optimize.blocked import extent
 
 if TYPE_CHECKING:
@@ -161,7 +162,9 @@ def call_kernel(
     call = relax.call_tir(function, list(arguments), out_ty=relax.TensorType(result, "float32"))
     if view == result:
         return builder.emit(call, name_hint=name)
-    return builder.emit(relax.op.reshape(builder.emit(call), view), name_hint=name)
+    # The reshape may meet another and go: then the kernel must still be known by a name.
+    written = builder.emit(call, name_hint=part_name(name))
+    return builder.emit(relax.op.reshape(written, view), name_hint=name)
 
 
 def reshaped(

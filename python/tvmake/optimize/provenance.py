@@ -15,7 +15,12 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from tvmake.frontend.imported import ImportedModel, SourceNode, node_of_variable
+from tvmake.frontend.imported import (
+    ImportedModel,
+    SourceNode,
+    node_of_part,
+    node_of_variable,
+)
 
 # Stands for a value: the identity of a variable before fusion, or how it is made from such.
 _Key = Any
@@ -34,6 +39,20 @@ class Provenance:
     tensor: str | None
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """The operator that a variable belongs to.
+
+    Attributes:
+        is_own: whether the variable is named after it, not only used for it.
+        is_result: whether it is the operator's result, in shape too.
+    """
+
+    node: int
+    is_own: bool
+    is_result: bool
+
+
 def trace_groups(
     before: tvm.IRModule, after: tvm.IRModule, model: ImportedModel
 ) -> dict[str, Provenance]:
@@ -41,7 +60,7 @@ def trace_groups(
     main = before["main"]
     calls = _index_calls(main)
     origins = _origins(main, model)
-    absorbed = _absorbed({node for node, is_result in origins.values() if is_result}, model)
+    absorbed = _absorbed({origin.node for origin in origins.values() if origin.is_own}, model)
     groups: dict[str, Provenance] = {}
     keys = _parameter_keys(after["main"])
     for binding in _bindings(after["main"]):
@@ -54,10 +73,11 @@ def trace_groups(
 
 
 def _provenance(
-    marks: list[tuple[int, bool]], absorbed: dict[int, tuple[int, ...]], model: ImportedModel
+    marks: list[_Origin], absorbed: dict[int, tuple[int, ...]], model: ImportedModel
 ) -> Provenance:
-    indices = sorted({source for node, _ in marks for source in absorbed.get(node, (node,))})
-    result = model.nodes[marks[-1][0]].output if marks and marks[-1][1] else None
+    nodes = {mark.node for mark in marks}
+    indices = sorted({source for node in nodes for source in absorbed.get(node, (node,))})
+    result = model.nodes[marks[-1].node].output if marks and marks[-1].is_result else None
     return Provenance(tuple(model.nodes[index] for index in indices), result)
 
 
@@ -149,25 +169,26 @@ def _absorbed(left: set[int], model: ImportedModel) -> dict[int, tuple[int, ...]
     return absorbed
 
 
-def _origins(main: relax.Function, model: ImportedModel) -> dict[_Key, tuple[int, bool]]:
-    """Variable -> (node, whether it is the node's result).
+def _origins(main: relax.Function, model: ImportedModel) -> dict[_Key, _Origin]:
+    """Variable -> the operator that it belongs to.
 
     An operator may become several bindings, of which only the last carries its name: the others
     belong to the first named one that uses them. Model outputs carry names of their own.
     """
     results = dict(_returned(main, model))
     producer = {node.output: index for index, node in enumerate(model.nodes)}
-    origins: dict[_Key, tuple[int, bool]] = {}
+    origins: dict[_Key, _Origin] = {}
     users: dict[_Key, int] = {}
     for binding in reversed(list(_bindings(main))):
         variable = _identity(binding.var)
-        own = node_of_variable(binding.var.name)
-        if own is None:
-            own = producer.get(results.get(variable, ""))
+        result = node_of_variable(binding.var.name)
+        if result is None:
+            result = producer.get(results.get(variable, ""))
+        own = result if result is not None else node_of_part(binding.var.name)
         node = own if own is not None else users.get(variable)
         if node is None:
             continue
-        origins[variable] = (node, own is not None)
+        origins[variable] = _Origin(node, own is not None, result is not None)
         for used in map(_identity, relax.analysis.free_vars(binding.value)):
             users[used] = min(node, users.get(used, node))
     return origins
