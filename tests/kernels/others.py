@@ -37,6 +37,22 @@ def matrix_product(cases: Cases) -> None:
 
 
 @kernel_class
+def deep_product(cases: Cases) -> None:
+    """Rows that are a power of two apart: a cache keeps few of them at once."""
+    m, n = cases.pick((1, 5, 9, 16, 30)), cases.pick((1, 17, 40, 65, 130))
+    k = cases.pick((512, 1024, 2048))
+    x = cases.input(m, k)
+    kind = cases.pick(range(3))
+    if kind == 0:
+        cases.add("MatMul", f"{x} {cases.weight(k, n)}")
+    elif kind == 1:
+        cases.add("MatMul", f"{x} {cases.input(k, n)}")
+    else:  # columns of the second one lie one after the other
+        columns = cases.add("Transpose", cases.input(n, k), keep=False, perm=[1, 0])
+        cases.add("MatMul", f"{x} {columns}")
+
+
+@kernel_class
 def product_of_computed_matrices(cases: Cases) -> None:
     """Both operands as they come, transposed, or with their heads between rows and columns."""
     extents = (1, 7, 8, 16, 33, 65)

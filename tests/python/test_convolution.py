@@ -42,7 +42,7 @@ def test_parts_cover_a_loop_in_even_steps(extent: int) -> None:
 @pytest.mark.parametrize("cpu", [SSE2, AVX2, AVX512])
 @pytest.mark.parametrize("columns", [1, 7, 14, 56, 3136])
 def test_tile_fits_into_the_registers(cpu: CpuModel, columns: int) -> None:
-    tile = choose_tile(columns if columns < 50 else 1, columns, 64, cpu)
+    tile = choose_tile((columns if columns < 50 else 1, columns, 64), cpu.lanes(32), cpu)
     assert tile.sums + tile.vectors <= cpu.vector_registers - (not cpu.broadcasts_in_operand)
     assert columns == 1 or tile.sums >= 8  # else the multiply-adds wait for one another
 

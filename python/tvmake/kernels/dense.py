@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _LATENCY = 8  # independent sums that keep the multipliers busy
 _MOST_VECTORS = 8  # in a row of a tile
+_WIDTHS = (2, 3, 4)  # vectors of a block for many rows; of equally good ones the first
 _MOST_ROWS = 160  # of a block whose operand stays in the cache
 _STEPS = 8  # of a sum, for which weights are fetched at once
 _ACTIVATED = 2  # vectors that go through an activation side by side
@@ -56,12 +57,16 @@ class Dense:
     residual: bool = False
 
 
-def block_vectors(rows: int, columns: int, cpu: CpuModel) -> int:
+def block_vectors(rows: int, columns: int, depth: int, cpu: CpuModel) -> int:
     """How many vectors wide the weights' blocks should be.
 
-    Few rows want wide blocks, so that there are enough independent sums.
+    Few rows want wide blocks, so that there are enough independent sums. Many want what holds the
+    most sums, which is narrow unless the cache keeps too few rows at once.
     """
-    wanted = 2 if rows * 2 >= _LATENCY else min(_MOST_VECTORS, -(-_LATENCY // rows))
+    if rows * 2 < _LATENCY:
+        wanted = min(_MOST_VECTORS, -(-_LATENCY // rows))
+    else:
+        wanted = max(_WIDTHS, key=lambda vectors: vectors * _tile_rows(vectors, depth, cpu))
     return min(wanted, -(-columns // cpu.lanes(32)))
 
 
@@ -94,8 +99,7 @@ class _Writer:
         self.spec = spec
         self.lanes = cpu.lanes(32)
         self.width = spec.vectors * self.lanes
-        registers = cpu.vector_registers - spec.vectors - 1
-        self.tile_rows = max(1, registers // spec.vectors)
+        self.tile_rows = _tile_rows(spec.vectors, spec.depth, cpu)
         self.build = Builder()
         blocks = -(-spec.columns // self.width)
         self.data = self.build.parameter("data", (spec.rows, spec.depth))
@@ -264,6 +268,16 @@ def _each(sums: Sums) -> Iterator[tuple[int, int, Register]]:
     for r, of_row in enumerate(sums):
         for v, value in enumerate(of_row):
             yield r, v, value
+
+
+def _tile_rows(vectors: int, depth: int, cpu: CpuModel) -> int:
+    """How many rows of sums fit into the registers, and lines of their data into the first cache.
+
+    A tile reads one column of its rows after the other. Where these are a multiple of a large
+    power of two apart, their lines are in few of the cache's sets, beside one of the weights.
+    """
+    registers = (cpu.vector_registers - vectors - 1) // vectors
+    return max(1, min(registers, cpu.lines_apart(4 * depth) - 1))
 
 
 def _row_blocks(rows: int, depth: int) -> int:

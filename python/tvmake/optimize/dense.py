@@ -104,7 +104,7 @@ class _Product:
         depth, columns = self.weights.shape
         result = shape(self.last)
         rows = math.prod(result[:-1])
-        vectors = block_vectors(rows, columns, cpu)
+        vectors = block_vectors(rows, columns, depth, cpu)
         spec = Dense(
             rows,
             columns,

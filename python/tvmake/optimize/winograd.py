@@ -114,7 +114,8 @@ def _cycles(layer: _Layer, chosen: Filter, cpu: CpuModel) -> float:
 
 
 def _products(multiplications: int, cpu: CpuModel) -> float:
-    return multiplications / (2 * cpu.lanes(32)) / _EFFICIENCY
+    lanes = cpu.lanes(32)
+    return multiplications / (cpu.multiply_adds(lanes) * lanes) / _EFFICIENCY
 
 
 def _reading(weights: int) -> float:

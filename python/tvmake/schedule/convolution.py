@@ -160,7 +160,7 @@ def direct_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc 
 def _has_few_borders(shapes: Convolution, cpu: CpuModel) -> bool:
     """Whether shorter sums at the sides of the image are little code, so that no copy is needed."""
     height, width = shapes.size[-2:]
-    tile = choose_tile(height, width, shapes.blocks // shapes.groups, cpu)
+    tile = choose_tile((height, width, shapes.blocks // shapes.groups), shapes.lanes, cpu)
     across = shapes.axes[-1]
     tiles = across.tiles(parts(across.output, tile.columns))
     return sum(len(across.spans(part.start, part.step)) for part in tiles) <= _MOST_SPANS
@@ -248,7 +248,8 @@ class _Nest:
         self.rows = 1 if merged else height
         self.columns = math.prod(shapes.size) if merged else width
         self.group_blocks = shapes.blocks // shapes.groups
-        tile = choose_tile(self.rows, self.columns, self.group_blocks, cpu)
+        extents_of_group = (self.rows, self.columns, self.group_blocks)
+        tile = choose_tile(extents_of_group, shapes.lanes, cpu)
         self.row_parts = parts(self.rows, tile.rows)
         self.axes = shapes.axes
         self.column_parts: Sequence[Part] = parts(self.columns, tile.columns)
@@ -272,7 +273,7 @@ class _Nest:
             positions=positions,
             passes=passes,
             others=others,
-            cycles=products / 2,
+            cycles=products / cpu.multiply_adds(shapes.lanes),
         )
         return choose_groups(work, cpu)
 

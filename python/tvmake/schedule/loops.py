@@ -87,6 +87,23 @@ def shuffled(vectors: Sequence[Any], lanes: Sequence[int]) -> Any:
     return tirx.Shuffle(list(vectors), [integer(lane) for lane in lanes])
 
 
+def transposed(rows: Sequence[Any]) -> list[Any]:
+    """The columns of a square matrix whose rows are vectors: as many as each has lanes.
+
+    Halves, then quarters and so on change places (Eklundh, "A Fast Computer Method for Matrix
+    Transposing", 1972). Each value is part of several results; LLVM computes it once.
+    """
+    size, columns = len(rows), list(rows)
+    distance = 1
+    while distance < size:
+        own = [lane if lane & distance == 0 else size + lane - distance for lane in range(size)]
+        other = [lane + distance if lane & distance == 0 else size + lane for lane in range(size)]
+        pairs = [(columns[i & ~distance], columns[i | distance]) for i in range(size)]
+        columns = [shuffled(p, other if i & distance else own) for i, p in enumerate(pairs)]
+        distance *= 2
+    return columns
+
+
 def store_vector(buffer: tirx.Buffer, value: Any, lanes: int, *indices: Any) -> tirx.Stmt:
     """A change of neighbouring elements of a buffer."""
     return tirx.BufferStore(buffer, value, _vector(indices, lanes))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PRODUCT = "product_of_matrices"
 ANNOTATION = "tvmake.product"
 _TASKS = 8  # to keep a few cores evenly busy
+_MANY_ROWS = 8  # of a tile; with so much to do for a vector, it may come from the second cache
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,29 @@ class _Operand:
         """How many matrices there are."""
         return math.prod(self.shape[:-2])
 
+    @property
+    def is_transposed(self) -> bool:
+        """Whether the elements of a column lie one after the other."""
+        return self.axes[-2] == len(self.axes) - 1
+
+    @property
+    def row_bytes(self) -> int:
+        """How far two rows are apart, whose elements lie one after the other or not."""
+        return 4 * math.prod(int(extent) for extent in self.buffer.shape[self.axes[-2] + 1 :])
+
     def load(self, batch: Sequence[Any], row: Any, column: Any) -> Any:
         """An element; where there is one matrix for all of an axis, that one."""
+        return loops.load(self.buffer, *self._indices(batch, row, column))
+
+    def load_column(self, lanes: int, batch: Sequence[Any], row: Any, column: Any) -> Any:
+        """A vector of elements of a column that lie one after the other."""
+        return loops.load_vector(self.buffer, lanes, *self._indices(batch, row, column))
+
+    def _indices(self, batch: Sequence[Any], row: Any, column: Any) -> list[Any]:
         indices: list[Any] = [None] * len(self.axes)
         for axis, index in zip(self.axes, (*self.place(batch), row, column), strict=True):
             indices[axis] = index
-        return loops.load(self.buffer, *indices)
+        return indices
 
     def place(self, batch: Sequence[Any]) -> list[Any]:
         """Indices of the batch, of which the first axes may lack and others have an extent of 1."""
@@ -99,9 +117,12 @@ class _Nest:
         self.whole, self.rest = divmod(self.columns, self.lanes)
         vectors = self.whole + (self.rest > 0)
         self.packed = loops.scratch("packed", right.count, vectors, self.depth, self.lanes)
-        self.tile = choose_tile(1, self.rows, max(1, self.whole), cpu)
+        most = cpu.lines_apart(left.row_bytes) - 1
+        extents_of_all = (1, self.rows, max(1, self.whole))
+        self.tile = choose_tile(extents_of_all, self.lanes, cpu, most)
         panel = 4 * self.depth * self.tile.vectors * self.lanes
-        self.pieces = _pieces(panel, self.depth, cpu)
+        near = cpu.l1_bytes if self.tile.columns < _MANY_ROWS else cpu.l2_bytes
+        self.pieces = _pieces(panel, self.depth, near)
         self.is_small = math.prod(batch) * self.rows * self.columns * self.depth < PARALLEL_WORK
         blocks = -(-4 * self.rows * self.depth // (cpu.l2_bytes // 2))
         self.row_parts = parts(self.rows, -(-self.rows // blocks))
@@ -109,32 +130,63 @@ class _Nest:
 
     def pack(self) -> tirx.Stmt:
         """The second operand, [batch, vectors, depth, lanes], filled up with zeros."""
-        outer, vectors = self.right.shape[:-2], int(self.packed.shape[1])
+        vectors = int(self.packed.shape[1])
 
         def panel(index: Any) -> tirx.Stmt:
             number, vector = index // vectors, index % vectors
-            batch = loops.places(number, outer)
-
-            def row(k: Any, count: int) -> tirx.Stmt:
-                def copy(lane: Any) -> tirx.Stmt:
-                    value = self.right.load(batch, k, vector * self.lanes + lane)
-                    return loops.store(self.packed, value, number, vector, k, lane)
-
-                if count == self.lanes:
-                    return loops.vector(count, copy)
-                zeros = loops.vector(
-                    self.lanes,
-                    lambda lane: loops.store(self.packed, loops.zero(), number, vector, k, lane),
-                )
-                return loops.sequence([zeros, loops.unrolled(count, copy)])
-
-            whole = loops.loop(self.depth, lambda k: row(k, self.lanes), name="k")
+            whole = self._pack_whole(number, vector)
             if not self.rest:
                 return whole
-            partial = loops.loop(self.depth, lambda k: row(k, self.rest), name="k")
+            partial = self._pack_rows(number, vector, self.rest)
             return loops.when(vector < self.whole, whole, partial) if self.whole else partial
 
         return self._tasks(self.right.count * vectors, panel)
+
+    def _pack_whole(self, number: Any, vector: Any) -> tirx.Stmt:
+        """A panel of which all lanes are columns."""
+        blocks = self.depth // self.lanes if self.right.is_transposed else 0
+        done = blocks * self.lanes
+        statements = []
+        if blocks:
+            pack = loops.loop(blocks, lambda k: self._pack_block(number, vector, k), name="block")
+            statements.append(pack)
+        if done < self.depth:
+            statements.append(self._pack_rows(number, vector, self.lanes, done))
+        return loops.sequence(statements)
+
+    def _pack_block(self, number: Any, vector: Any, block: Any) -> tirx.Stmt:
+        """A square of a panel, read by columns."""
+        lanes, first = self.lanes, block * self.lanes
+        batch = loops.places(number, self.right.shape[:-2])
+        columns = [
+            self.right.load_column(lanes, batch, first, vector * lanes + lane)
+            for lane in range(lanes)
+        ]
+        return loops.sequence(
+            [
+                loops.store_vector(self.packed, row, lanes, number, vector, first + k, 0)
+                for k, row in enumerate(loops.transposed(columns))
+            ]
+        )
+
+    def _pack_rows(self, number: Any, vector: Any, count: int, start: int = 0) -> tirx.Stmt:
+        """The rows of a panel from one on, of which only some lanes may be columns."""
+        batch = loops.places(number, self.right.shape[:-2])
+
+        def row(k: Any) -> tirx.Stmt:
+            def copy(lane: Any) -> tirx.Stmt:
+                value = self.right.load(batch, k, vector * self.lanes + lane)
+                return loops.store(self.packed, value, number, vector, k, lane)
+
+            if count == self.lanes:
+                return loops.vector(count, copy)
+            zeros = loops.vector(
+                self.lanes,
+                lambda lane: loops.store(self.packed, loops.zero(), number, vector, k, lane),
+            )
+            return loops.sequence([zeros, loops.unrolled(count, copy)])
+
+        return loops.loop(self.depth - start, row, start=start, name="k")
 
     def build(self) -> tirx.Stmt:
         """All sums."""
@@ -265,7 +317,7 @@ class _Panel:
     valid: int = 0
 
 
-def _pieces(panel_bytes: int, depth: int, cpu: CpuModel) -> int:
-    """Into how many equal pieces to cut sums, for a panel of one to stay in the first cache."""
-    wanted = -(-panel_bytes // (cpu.l1_bytes // 2)) if 4 * panel_bytes > 3 * cpu.l1_bytes else 1
+def _pieces(panel_bytes: int, depth: int, cache_bytes: int) -> int:
+    """Into how many equal pieces to cut sums, for a panel of one to stay in a cache."""
+    wanted = -(-panel_bytes // (cache_bytes // 2)) if 4 * panel_bytes > 3 * cache_bytes else 1
     return next((n for n in range(wanted, 2 * wanted) if depth % n == 0), 1)

@@ -54,22 +54,32 @@ def parts(extent: int, step: int) -> tuple[Part, ...]:
     return (Part(0, small + 1, rest), Part(rest * (small + 1), small, count - rest))
 
 
-def choose_tile(rows: int, columns: int, vectors: int, cpu: CpuModel) -> Tile:
-    """The tile that takes the fewest cycles for rows by columns positions of so many vectors.
+def choose_tile(
+    wanted: tuple[int, int, int], lanes: int, cpu: CpuModel, most_columns: int | None = None
+) -> Tile:
+    """The tile that takes the fewest cycles for all that is wanted.
 
     A step of a tile multiplies one element of each position with one vector of weights for each
-    vector of channels. It takes a cycle for two multiply-adds or two loads, whichever is more, and
-    not less than the latency of a multiply-add.
+    vector of channels. It takes as long as its multiply-adds, but not less than so many as hide
+    the latency of one, or a cycle for two loads, whichever is more. Of equally good tiles the one
+    with the most columns reads the weights least often.
+
+    Args:
+        wanted: rows and columns of positions, and vectors of channels.
+        lanes: of a vector.
+        cpu: the machine.
+        most_columns: how many a tile may have.
     """
-    best, least = Tile(1, 1, 1), float("inf")
+    rows, columns, vectors = wanted
+    best, least = Tile(1, 1, 1), (float("inf"), 0)
     for height in range(1, min(rows, _MOST_ROWS) + 1):
         for depth in range(1, min(vectors, _MOST_VECTORS) + 1):
-            widest = _widest(height, depth, cpu)
+            widest = min(_widest(height, depth, cpu), most_columns or columns)
             for width in range(1, min(columns, widest) + 1):
                 tile = Tile(height, width, depth)
-                cycles = _cycles(rows, columns, vectors, tile)
-                if (cycles, -width) < (least, -best.columns):
-                    best, least = tile, cycles
+                cost = (_cycles(wanted, tile, cpu.multiply_adds(lanes)), -width)
+                if cost < least:
+                    best, least = tile, cost
     return best
 
 
@@ -79,14 +89,15 @@ def _widest(height: int, depth: int, cpu: CpuModel) -> int:
     return (cpu.vector_registers - depth - broadcast) // (height * depth)
 
 
-def _cycles(rows: int, columns: int, vectors: int, tile: Tile) -> float:
+def _cycles(wanted: tuple[int, int, int], tile: Tile, multiply_adds: int) -> float:
     total = 0.0
+    rows, columns, vectors = wanted
     for row in parts(rows, tile.rows):
         for column in parts(columns, tile.columns):
             for depth in parts(vectors, tile.vectors):
                 positions = row.step * column.step
                 sums = positions * depth.step
-                step = max(sums, positions + depth.step, _LATENCY) / 2
+                step = max(max(sums, _LATENCY) / multiply_adds, (positions + depth.step) / 2)
                 total += row.count * column.count * depth.count * step
     return total
 

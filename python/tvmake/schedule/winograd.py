@@ -304,7 +304,7 @@ class _Winograd:
     def _multiply(self) -> tirx.Stmt:
         """For each point a product of matrices: tiles by input channels by output channels."""
         shapes = self.shapes
-        best = choose_tile(1, shapes.group, shapes.out_blocks, self.cpu)
+        best = choose_tile((1, shapes.group, shapes.out_blocks), shapes.out_lanes, self.cpu)
 
         def row(point: Any, first: Any, depth: int) -> tirx.Stmt:
             statements = []
