@@ -30,18 +30,27 @@ def write(report: Report, folder: Path, note: str) -> None:
         ValueError: when the page lacks the marks.
     """
     page, kind = folder / "speed.md", str(vector_bits())
+    picture = folder / f"speed-{kind}.svg"
     text = page.read_text(encoding="utf-8")
+    section = section_text(report, note, picture.name)
+    page.write_text(with_section(text, kind, section), encoding="utf-8")
+    content = json.dumps({**report.to_json(), "note": note}, indent=1)
+    (folder / f"speed-{kind}.json").write_text(content + "\n", encoding="utf-8")
+    plot(report, picture)
+
+
+def with_section(text: str, kind: str, section: str) -> str:
+    """The page with the section of a kind of machine replaced.
+
+    Raises:
+        ValueError: when the page lacks its marks.
+    """
     mark = _BEGIN.format(kind=kind)
     before, begin, rest = text.partition(mark)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"{page} has no section to write into: {mark.strip()} … {_END.strip()}")
-    picture = folder / f"speed-{kind}.svg"
-    section = f"{section_text(report, note, picture.name)}\n"
-    page.write_text(before + begin + section + end + after, encoding="utf-8")
-    content = json.dumps({**report.to_json(), "note": note}, indent=1)
-    (folder / f"speed-{kind}.json").write_text(content + "\n", encoding="utf-8")
-    plot(report, picture)
+        raise ValueError(f"no section to write into: {mark.strip()} … {_END.strip()}")
+    return f"{before}{begin}{section}\n{end}{after}"
 
 
 def section_text(report: Report, note: str, picture: str) -> str:

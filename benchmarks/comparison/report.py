@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import platform
+import sys
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from comparison.models import call
 from comparison.peers import PACKAGES
-from tvmake.spec import TargetSpec
-from tvmake.target import host_triple, resolve_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from comparison.scaling import Scaling
 
 OURS = "tvmake"
+_PRINT_VECTOR_BITS = """
+from tvmake.spec import TargetSpec
+from tvmake.target import host_triple, resolve_target
+print(resolve_target(TargetSpec(host_triple(), "native")).vector_bits)
+"""
 _WRONG = 1e-2  # relative to the output's range; a peer that is off by more is not a peer
 
 
@@ -189,7 +194,7 @@ def cpu_name() -> str:
 
 def vector_bits() -> int:
     """Of the widest vectors that tvmake's kernels use on this machine."""
-    return resolve_target(TargetSpec(host_triple(), "native")).vector_bits
+    return int(call([sys.executable, "-c", _PRINT_VECTOR_BITS]))
 
 
 def _milliseconds(row: Row, peer: str) -> str:

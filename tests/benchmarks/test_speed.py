@@ -84,33 +84,22 @@ def test_layers_are_told_apart(cache: Path) -> None:
         assert 0.1 < layer["share"] < 1.5, layer
 
 
-def test_page_has_a_section_for_each_kind_of_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_page_has_a_section_for_each_kind_of_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(SCRIPT.parent)
     from comparison import page, report
 
-    bits = report.vector_bits()
-    other = "<!-- begin 1: written by benchmarks/speed.py -->\nkept\n<!-- end -->\n"
-    text = (
-        f"{other}<!-- begin {bits}: written by benchmarks/speed.py -->\nold\n<!-- end -->\nafter\n"
-    )
-    (tmp_path / "speed.md").write_text(text, encoding="utf-8")
     result = {"ms": 1.0, "best_ms": 1.0, "error": 0.0, "failure": None, "turns": [1.0]}
-    peers = {"tvmake": result, "onnxruntime": {**result, "ms": 3.0}}
-    row = report.Row("digits", "small", 1, 1, peers)
-    page.write(report.Report([row], {1: 100.0}, "wall"), tmp_path, "A note.")
-    written = (tmp_path / "speed.md").read_text(encoding="utf-8")
-    assert written.startswith(other)
-    assert written.endswith("<!-- end -->\nafter\n")
-    assert "old" not in written
-    assert f"speed-{bits}.svg" in written
-    assert "| digits | 1 | 1 | 1 | 3 | 3.00 | 0e+00 |" in written
-    stored = json.loads((tmp_path / f"speed-{bits}.json").read_text(encoding="utf-8"))
-    assert stored["rows"][0]["ratio"] == pytest.approx(3.0)
-    (tmp_path / "speed.md").write_text(other, encoding="utf-8")
+    row = report.Row("digits", "small", 1, 1, {"onnxruntime": {**result, "ms": 3.0}})
+    row.results["tvmake"] = result
+    section = page.section_text(report.Report([row], {1: 100.0}, "wall"), "A note.", "a.svg")
+    assert f"vectors of {report.vector_bits()} bits" in section
+    assert "| digits | 1 | 1 | 3 | 1 | 3.00 | 0e+00 |" in section
+    other = "<!-- begin 1: written by benchmarks/speed.py -->\nkept\n<!-- end -->\n"
+    own = "<!-- begin 2: written by benchmarks/speed.py -->\nold\n<!-- end -->\nafter\n"
+    written = page.with_section(other + own, "2", section)
+    assert written == other + own.replace("old\n", section + "\n")
     with pytest.raises(ValueError, match="no section"):
-        page.write(report.Report([row], {1: 100.0}, "wall"), tmp_path, "")
+        page.with_section(other, "2", section)
 
 
 def test_profile_counts_multiplications(cache: Path) -> None:
