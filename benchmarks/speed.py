@@ -171,6 +171,8 @@ def _arguments() -> Any:
 def main() -> None:
     """Do what the command line asks for."""
     arguments = _arguments()
+    if arguments.page:
+        page.check(REPO / "docs")
     names = [arguments.profile] if arguments.profile else arguments.networks
     names = names or (QUICK if arguments.quick else list(NETWORKS))
     models = [prepare(network, arguments.cache) for network in select(names)]

@@ -39,6 +39,15 @@ def write(report: Report, folder: Path, note: str) -> None:
     plot(report, picture)
 
 
+def check(folder: Path) -> None:
+    """See to it that there is a section to write into, before an hour of measuring.
+
+    Raises:
+        ValueError: when the page lacks the marks.
+    """
+    with_section((folder / "speed.md").read_text(encoding="utf-8"), str(vector_bits()), "")
+
+
 def with_section(text: str, kind: str, section: str) -> str:
     """The page with the section of a kind of machine replaced.
 
@@ -49,7 +58,10 @@ def with_section(text: str, kind: str, section: str) -> str:
     before, begin, rest = text.partition(mark)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"no section to write into: {mark.strip()} … {_END.strip()}")
+        raise ValueError(
+            f"docs/speed.md has no section for vectors of {kind} bits: add the lines"
+            f" '{mark.strip()}' and '{_END.strip()}'"
+        )
     return f"{before}{begin}{section}\n{end}{after}"
 
 

@@ -37,7 +37,7 @@ class _Products(nn.Module):
         """Map float[N,1024,512] to float[N,1024,1024]."""
         for layer in self.layers:
             rows = torch.relu(layer(rows))
-        # Its columns weighed, so that it is no product of a matrix with itself.
+        # Changed, so that it is no product of a matrix with itself.
         return rows @ torch.tanh(rows).transpose(1, 2)
 
 

@@ -98,7 +98,7 @@ def test_page_has_a_section_for_each_kind_of_machine(monkeypatch: pytest.MonkeyP
     own = "<!-- begin 2: written by benchmarks/speed.py -->\nold\n<!-- end -->\nafter\n"
     written = page.with_section(other + own, "2", section)
     assert written == other + own.replace("old\n", section + "\n")
-    with pytest.raises(ValueError, match="no section"):
+    with pytest.raises(ValueError, match="no section for vectors of 2 bits"):
         page.with_section(other, "2", section)
 
 

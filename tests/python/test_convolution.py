@@ -10,6 +10,7 @@ import pytest
 from python.arena_runner import run
 from python.onnx_models import node, save, spec
 from tvmake.compiler import compile_model
+from tvmake.kernels.dense import block_vectors
 from tvmake.optimize import cells, winograd
 from tvmake.optimize.blocked import Window
 from tvmake.schedule.convolution import Piece
@@ -45,6 +46,19 @@ def test_tile_fits_into_the_registers(cpu: CpuModel, columns: int) -> None:
     tile = choose_tile((columns if columns < 50 else 1, columns, 64), cpu.lanes(32), cpu)
     assert tile.sums + tile.vectors <= cpu.vector_registers - (not cpu.broadcasts_in_operand)
     assert columns == 1 or tile.sums >= 8  # else the multiply-adds wait for one another
+
+
+@pytest.mark.parametrize(
+    ("depth", "vectors"),
+    [(768, 2), (1000, 2), (512, 2), (1024, 4), (3072, 4)],
+)
+def test_products_keep_to_the_sets_of_the_cache(depth: int, vectors: int) -> None:
+    """Rows that are multiples of 4096 bytes apart have one set of 8 lines, of 2048 bytes two."""
+    cpu = CpuModel(512, 32, broadcasts_in_operand=True, l1_ways=8)
+    assert block_vectors(128, 1024, depth, cpu) == vectors
+    assert cpu.lines_apart(4 * 1024) == 8
+    assert cpu.lines_apart(4 * 512) == 16
+    assert cpu.lines_apart(4) == (32 << 10) // 64
 
 
 @pytest.mark.parametrize("tile", [1, 2, 3, 4])

@@ -248,8 +248,8 @@ class _Nest:
         self.rows = 1 if merged else height
         self.columns = math.prod(shapes.size) if merged else width
         self.group_blocks = shapes.blocks // shapes.groups
-        extents_of_group = (self.rows, self.columns, self.group_blocks)
-        tile = choose_tile(extents_of_group, shapes.lanes, cpu)
+        wanted = (self.rows, self.columns, self.group_blocks)
+        tile = choose_tile(wanted, shapes.lanes, cpu)
         self.row_parts = parts(self.rows, tile.rows)
         self.axes = shapes.axes
         self.column_parts: Sequence[Part] = parts(self.columns, tile.columns)

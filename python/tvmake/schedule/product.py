@@ -118,8 +118,8 @@ class _Nest:
         vectors = self.whole + (self.rest > 0)
         self.packed = loops.scratch("packed", right.count, vectors, self.depth, self.lanes)
         most = cpu.lines_apart(left.row_bytes) - 1
-        extents_of_all = (1, self.rows, max(1, self.whole))
-        self.tile = choose_tile(extents_of_all, self.lanes, cpu, most)
+        wanted = (1, self.rows, max(1, self.whole))
+        self.tile = choose_tile(wanted, self.lanes, cpu, most)
         panel = 4 * self.depth * self.tile.vectors * self.lanes
         near = cpu.l1_bytes if self.tile.columns < _MANY_ROWS else cpu.l2_bytes
         self.pieces = _pieces(panel, self.depth, near)
