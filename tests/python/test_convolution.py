@@ -11,7 +11,7 @@ from python.arena_runner import run
 from python.onnx_models import node, save, spec
 from tvmake.compiler import compile_model
 from tvmake.kernels.dense import block_vectors
-from tvmake.optimize import cells, winograd
+from tvmake.optimize import blocked, cells, winograd
 from tvmake.optimize.blocked import Window
 from tvmake.schedule.convolution import Piece
 from tvmake.schedule.cpu import CpuModel
@@ -267,6 +267,41 @@ def test_pieces_follow_one_another(steps: int, count: int) -> None:
     starts = [piece.share(steps)[0] for piece in pieces]
     following = [piece.following(steps) for piece in pieces]
     assert following == [*((0, start) for start in starts[1:]), (1, starts[0])]
+
+
+@pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])
+@pytest.mark.parametrize(
+    ("kind", "size", "groups"),
+    [("conv2d_blocked", 1, 1), ("winograd", 3, 1), ("depthwise", 3, 64)],
+)
+def test_results_overwrite_what_is_added_to_them(
+    kind: str, size: int, groups: int, cpu: str, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(size)
+    data = random.standard_normal((1, 64, 19, 23)).astype("float32")
+    first = random.standard_normal((64, 64, 1, 1)).astype("float32")
+    weight = random.standard_normal((64, 64 // groups, size, size)).astype("float32")
+    nodes = [
+        node("Conv", "x a", "f"),
+        node("Relu", "f", "r"),
+        node("Conv", "r w", "c", group=groups, pads=[size // 2] * 4),
+        node("CumSum", "r columns", "q"),  # is no part of the kernel before it or after it
+        node("Add", "c q", "s"),
+        node("Relu", "s", "y"),
+    ]
+    weights: dict[str, Any] = {"a": first, "w": weight, "columns": np.array(3)}
+    path = save(tmp_path / "m.onnx", nodes, {"x": data.shape}, ["y"], weights)
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", cpu)))
+    offsets = model.plan.offsets
+    (last,) = (call for call in model.graph.calls if kind in call.kernel and len(call.in_place) > 0)
+    assert any(offsets[last.outputs[o]] == offsets[last.inputs[i]] for o, i in last.in_place)
+    assert offsets[last.outputs[0]] != offsets[last.inputs[0]]  # the image, which others read yet
+    before = np.maximum(_convolution(data, first), 0)
+    if groups > 1:
+        weight = blocked.join_groups(weight, groups, groups)
+    expected = np.maximum(_convolution(before, weight) + np.cumsum(before, axis=3), 0)
+    got = run(model, {"x": data})["y"]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_mobile_networks_stay_on_blocked_layout(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def direct_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc 
         statements.append(_find(fused.params[2], offsets, data))
     nest = _Nest(shapes, fused, data, offsets, cpu)
     statements.append(nest.build())
-    return loops.rewrite(function, loops.sequence(statements), memory)
+    return loops.rewrite(function, loops.sequence(statements), memory, fused.overwritable)
 
 
 def _has_few_borders(shapes: Convolution, cpu: CpuModel) -> bool:

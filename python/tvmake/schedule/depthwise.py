@@ -116,7 +116,8 @@ def _written(
     tiles = shapes.columns.tiles(parts(shapes.columns.output, widest))
     if len(tiles) > _MOST_TILES or tiles[0].step * shapes.columns.kernel > _MOST_PRODUCTS:
         return None
-    return loops.rewrite(function, _Nest(shapes, fused, tiles, start, add).build(), [])
+    body = _Nest(shapes, fused, tiles, start, add).build()
+    return loops.rewrite(function, body, [], fused.overwritable)
 
 
 class _Nest:

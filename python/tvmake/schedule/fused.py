@@ -30,6 +30,8 @@ class Fused:
         output: the buffer that the kernel writes.
         merges: whether the axes of the output between the channels and their blocks may be walked
             as one: everything that the epilogue reads has all of them whole, or none.
+        overwritable: positions of the parameters that the output may overwrite if each element is
+            finished once: only the epilogue reads them, where it writes.
         _value: of the output's elements, as an expression.
         _indices: that stand for the output's element in `_value`.
         _result: the main operator's result in `_value`.
@@ -40,6 +42,7 @@ class Fused:
     reads: Sequence[tirx.Buffer]
     output: tirx.Buffer
     merges: bool
+    overwritable: Sequence[int]
     _value: Any
     _indices: Sequence[tirx.Var]
     _result: tirx.Buffer
@@ -75,7 +78,7 @@ def take_apart(function: tirx.PrimFunc, operator: str, before: Sequence[str]) ->
     params, annotations = list(function.params), schedule.get(block).annotations
     reads = [region.source for region in schedule.get(block).reads]
     if not after:
-        return Fused(params, annotations, reads, result, True, None, (), result)
+        return Fused(params, annotations, reads, result, True, (), None, (), result)
     consumers = schedule.get_consumers(block)
     if len(after) != 1 or len(consumers) != 1 or not is_spatial(schedule, consumers[0]):
         return None
@@ -94,7 +97,28 @@ def take_apart(function: tirx.PrimFunc, operator: str, before: Sequence[str]) ->
     if len(own) > _MOST_USES or not all(_are(load.indices, variables) for load in own):
         return None
     merges = all(_is_whole_or_flat(load, variables, _shape(output)) for load in read)
-    return Fused(params, annotations, reads, output, merges, last.body.value, variables, result)
+    others = [schedule.get(schedule.get_sblock(n)) for n in names if n in (operator, *before)]
+    elsewhere = [region.source for other in others for region in other.reads]
+    overwritable = [
+        position
+        for position, param in enumerate(params[:-1])
+        if not any(param.same_as(buffer) for buffer in elsewhere)
+        and _is_read_in_step(param, output, read, variables)
+    ]
+    value = last.body.value
+    return Fused(params, annotations, reads, output, merges, overwritable, value, variables, result)
+
+
+def _is_read_in_step(
+    buffer: tirx.Buffer,
+    output: tirx.Buffer,
+    read: Sequence[TensorLoad],
+    variables: Sequence[tirx.Var],
+) -> bool:
+    """Whether of a buffer like the output nothing is read but the element that is written."""
+    is_alike = str(buffer.dtype) == str(output.dtype) and _shape(buffer) == _shape(output)
+    own = [load for load in read if load.source.same_as(buffer)]
+    return is_alike and all(_are(load.indices, variables) for load in own)
 
 
 def _inline(schedule: s_tir.Schedule, name: str) -> None:

@@ -140,12 +140,28 @@ def using(buffers: Sequence[tirx.Buffer], statements: Sequence[tirx.Stmt]) -> ti
     return sequence([*(tirx.AllocBuffer(buffer) for buffer in buffers), *statements])
 
 
-def rewrite(function: tirx.PrimFunc, body: tirx.Stmt, memory: Sequence[tirx.Buffer]) -> Any:
-    """The same prim func with another body, which uses `memory` of the whole call as scratch."""
+def rewrite(
+    function: tirx.PrimFunc,
+    body: tirx.Stmt,
+    memory: Sequence[tirx.Buffer],
+    overwritable: Sequence[int] = (),
+) -> tirx.PrimFunc:
+    """The same prim func with another body.
+
+    Args:
+        function: of one result, if this may overwrite something.
+        body: what it does now.
+        memory: scratch, for the whole call.
+        overwritable: positions of the inputs that the result may overwrite.
+    """
     block = s_tir.SBlock([], [], [], "root", body, alloc_buffers=list(memory))
     realize = s_tir.SBlockRealize([], True, block)
     written = tirx.PrimFunc(function.params, realize, function.ret_type, function.attrs)
-    return written.with_attrs({HAND_WRITTEN: True, IN_PLACE: []})
+    if overwritable:
+        # Arguments may overlap, so the code generator must not assume the contrary.
+        written = written.with_attr("tirx.noalias", False)
+    pairs = [number for position in overwritable for number in (0, position)]
+    return written.with_attrs({HAND_WRITTEN: True, IN_PLACE: pairs})
 
 
 def _vector(indices: Sequence[Any], lanes: int) -> list[Any]:

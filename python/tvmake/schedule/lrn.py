@@ -43,7 +43,8 @@ def local_response_normalization(function: tirx.PrimFunc, cpu: CpuModel) -> tirx
     *numbers, channels = fused.annotations[ANNOTATION]
     batch, blocks, height, width, lanes = (int(extent) for extent in fused.output.shape)
     shapes = _Shapes(batch, blocks, height, width, lanes, int(channels))
-    return loops.rewrite(function, _Nest(shapes, Lrn.read(numbers), fused, cpu).build(), [])
+    body = _Nest(shapes, Lrn.read(numbers), fused, cpu).build()
+    return loops.rewrite(function, body, [], fused.overwritable)
 
 
 class _Nest:

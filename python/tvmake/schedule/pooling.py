@@ -44,7 +44,7 @@ def plain_pooling(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | Non
         pool = _Pool(function, name, fused, cpu)
     except ValueError:  # of another form
         return None
-    return loops.rewrite(function, pool.build(), [])
+    return loops.rewrite(function, pool.build(), [], fused.overwritable)
 
 
 class _Pool:

@@ -103,7 +103,7 @@ def matrix_product(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | No
     right = _Operand(buffers[1], tuple(axes[ranks[0] :]))
     nest = _Nest(fused, left, right, cpu)
     body = loops.sequence([nest.pack(), nest.build()])
-    return loops.rewrite(function, body, [nest.packed])
+    return loops.rewrite(function, body, [nest.packed], fused.overwritable)
 
 
 class _Nest:

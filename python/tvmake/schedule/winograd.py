@@ -137,7 +137,8 @@ def winograd_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFun
         layer = _Winograd(shapes, fused, cpu, moved.of(index), product.of(index), across)
         return share(Part(0, 1, shapes.groups), index, tasks, layer.group, "group")
 
-    return loops.rewrite(function, loops.parallel(tasks, task), [moved.memory, product.memory])
+    memory = [moved.memory, product.memory]
+    return loops.rewrite(function, loops.parallel(tasks, task), memory, fused.overwritable)
 
 
 @dataclass(frozen=True)
