@@ -78,6 +78,22 @@ def filtered_convolution(cases: Cases) -> None:
 
 
 @kernel_class
+def pointwise_convolution(cases: Cases) -> None:
+    """Kernels of one element over many channels, where fewer products may be enough."""
+    inner, outer = cases.pick((128, 160, 192)), cases.pick((512, 640))
+    extents = [cases.pick((13, 14, 16, 18)) for _ in range(2)]
+    stride = cases.pick((1, 1, 2))
+    y = cases.add(
+        "Conv",
+        f"{cases.input(cases.pick((1, 2)), inner, *(stride * extent for extent in extents))} "
+        f"{cases.weight(outer, inner, 1, 1)} {cases.weight(outer)}",
+        keep=False,
+        strides=[stride] * 2,
+    )
+    cases.add("Relu", y)
+
+
+@kernel_class
 def convolution_beyond_borders(cases: Cases) -> None:
     """Much padding, other before than after an axis: sums at the borders have fewer products."""
     rank = cases.pick((1, 2, 2, 2, 2, 3))

@@ -72,7 +72,7 @@ def optimize(
         module = fuse_normalizations(fuse_dense(module, cpu), cpu)
         if not model.dynamic:
             module = write_products(recognize_shuffles(simplify_shapes(module)), cpu)
-        module = block_layouts(module, cpu, allow_winograd=goal == "SPEED")
+        module = block_layouts(module, cpu, is_exact=goal != "SPEED")
         module = _sequence(
             module,
             _transform.CanonicalizeBindings(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tvm import relax
 
-from tvmake.op_patterns import OPAQUE, PATTERN
+from tvmake.op_patterns import OPAQUE, OUT_ELEMENTWISE_FUSABLE, PATTERN
 from tvmake.optimize import blocked
 from tvmake.optimize.main_function import reshaped
 
@@ -104,6 +104,18 @@ def _move(
         primfunc_attrs={PATTERN: OPAQUE},
     )
     return builder.emit(call)
+
+
+def kernel_of(
+    builder: relax.BlockBuilder,
+    operator: Callable[..., te.Tensor],
+    hint: str,
+    *operands: relax.Expr,
+    fuses: bool = False,
+) -> relax.Call:
+    """A call of a kernel; one that `fuses` is fused with what follows element by element."""
+    attributes = {PATTERN: OUT_ELEMENTWISE_FUSABLE} if fuses else None
+    return builder.call_te(operator, *operands, primfunc_name_hint=hint, primfunc_attrs=attributes)
 
 
 def _is_flat(shape: Sequence[Any]) -> bool:

@@ -16,17 +16,15 @@ from tvm import relax
 
 from tvmake import constants
 from tvmake.kernels import lrn, resize
-from tvmake.op_patterns import OUT_ELEMENTWISE_FUSABLE, PATTERN
-from tvmake.optimize import blocked, cells, phases, winograd
+from tvmake.optimize import blocked
+from tvmake.optimize.algorithms import Algorithms, Layer
 from tvmake.optimize.blocked import Window, extent
 from tvmake.optimize.channels import Channels
-from tvmake.optimize.forms import Value, blocked_form, plain_form
+from tvmake.optimize.forms import Value, blocked_form, kernel_of, plain_form
 from tvmake.optimize.main_function import constant, reshaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from tvm import te
 
     from tvmake.schedule.cpu import CpuModel
 
@@ -43,25 +41,26 @@ _CONVOLUTIONS = ("relax.nn.conv2d", "relax.nn.conv3d")
 _POOLS = tuple(f"relax.nn.{kind}_pool{rank}d" for kind in ("max", "avg") for rank in (2, 3))
 _LAYOUTS = [("NCHW", "OIHW", "NCHW"), ("NCDHW", "OIDHW", "NCDHW")]
 _RANKS = (4, 5)  # of what may have its channels in blocks
-_SMALLEST_BLOCK = 4
 
 
-def block_layouts(
-    module: tvm.IRModule, cpu: CpuModel, *, allow_winograd: bool = True
-) -> tvm.IRModule:
-    """Give float32 convolutions, and what lies between them, the layout [N, C/b, H, W, b]."""
-    return _Rewriter(module, cpu, allow_winograd=allow_winograd).run()
+def block_layouts(module: tvm.IRModule, cpu: CpuModel, *, is_exact: bool = False) -> tvm.IRModule:
+    """Give float32 convolutions, and what lies between them, the layout [N, C/b, H, W, b].
+
+    Args:
+        module: with main.
+        cpu: the machine.
+        is_exact: whether convolutions are computed directly, by no faster algorithm.
+    """
+    return _Rewriter(module, cpu, is_exact=is_exact).run()
 
 
 class _Rewriter:
     """Builds the new main."""
 
-    def __init__(self, module: tvm.IRModule, cpu: CpuModel, *, allow_winograd: bool) -> None:
+    def __init__(self, module: tvm.IRModule, cpu: CpuModel, *, is_exact: bool) -> None:
         self.module = module
-        self.cpu = cpu
-        self.allow_winograd = allow_winograd
-        self.lanes = cpu.lanes(32)
         self.builder = relax.BlockBuilder(module)
+        self.algorithms = Algorithms(self.builder, cpu, is_exact=is_exact)
         self.values: dict[Any, Value] = {}
         self.parts: dict[Any, list[Value]] = {}  # of tuples of blocked tensors
         self.rules: dict[str, Callable[[relax.Call, str], Value | None]] = {
@@ -152,34 +151,6 @@ class _Rewriter:
         is_image = value and len(value.shape) in _RANKS and isinstance(value.shape[1], int)
         return value if is_image else None
 
-    def _block(self, channels: int) -> int:
-        """The widest block for a number of channels; 1 if none is worth it, or it is dynamic."""
-        if not isinstance(channels, int):
-            return 1
-        blocks = [self.lanes >> s for s in range(self.lanes.bit_length())]
-        fitting = [b for b in blocks if b >= _SMALLEST_BLOCK and channels % b == 0]
-        return fitting[0] if fitting else 1
-
-    def _form(self, value: Value) -> Channels | None:
-        """The form that a blocked operator takes of a value: one that is there, if it is good."""
-        best = self._block(value.channels)
-        if value.blocked and (value.is_moved or value.widest.block >= best):
-            return value.widest
-        return Channels.dense(value.channels, best) if best > 1 else None
-
-    def _kernel(
-        self,
-        operator: Callable[..., te.Tensor],
-        hint: str,
-        *operands: relax.Expr,
-        fuses: bool = False,
-    ) -> relax.Call:
-        """A call of a kernel; one that `fuses` is fused with what follows element by element."""
-        attributes = {PATTERN: OUT_ELEMENTWISE_FUSABLE} if fuses else None
-        return self.builder.call_te(
-            operator, *operands, primfunc_name_hint=hint, primfunc_attrs=attributes
-        )
-
     # Rules: each returns the new value, or None to leave the operator on plain layout.
 
     def _convolution(self, call: relax.Call, name: str) -> Value | None:
@@ -188,115 +159,13 @@ class _Rewriter:
         weight = constant(call.args[1])
         if data is None or weight is None or layouts not in _LAYOUTS:
             return None
-        groups, window = int(attrs.groups), _window(attrs)
-        form, result = self._form(data), None
-        if groups == data.channels == len(weight) and form:
-            result = self._depthwise(data, form, weight, window)
-        elif groups == 1 and (fast := self._winograd(data, weight, window, _shape(call))):
-            result = fast
-        elif self._gathers(data, weight.shape, groups):
-            result = self._gathering_convolution(data, weight, window, groups)
-        else:
-            result = self._dense_convolution(data, weight, window, groups)
+        layer = Layer(data, weight, _window(attrs), int(attrs.groups), _shape(call))
+        result = self.algorithms.convolution(layer)
         if result is None:
             return None
         constants.release(weight)
         made, kernel = result
-        return Value(_shape(call), None, {made: self.builder.emit(kernel, name_hint=name)})
-
-    def _depthwise(self, data: Value, form: Channels, weight: Array, window: Window) -> _Result:
-        packed = relax.const(blocked.pack_depthwise(weight, form))
-        operator = partial(blocked.depthwise, window=window)
-        x = blocked_form(self.builder, data, form)
-        return form, self._kernel(operator, "depthwise_blocked", x, packed)
-
-    def _winograd(
-        self, data: Value, weight: Array, window: Window, shape: Sequence[Any]
-    ) -> _Result | None:
-        """By Winograd's algorithm, where that pays; a picture's few channels as cells of pixels."""
-        if not self.allow_winograd or not all(isinstance(extent, int) for extent in shape):
-            return None  # what is chosen depends on what it costs for one size
-        inner, outer = self._block(data.channels), self._block(len(weight))
-        in_cells, direct = inner == 1 and cells.fit(window), None
-        if in_cells:
-            weight, direct = cells.weights(weight, window), weight.shape
-            window = cells.moves(window, data.shape[2:], weight.shape[2:], shape[2:])
-            inner = cells.PIXELS
-        if inner == 1 or inner > self.lanes or outer == 1:
-            return None
-        chosen = winograd.choose(weight.shape, window, shape, self.cpu, direct)
-        if chosen is None:
-            return None
-        if in_cells:
-            x = self.builder.emit(self._kernel(cells.cut, "cells", plain_form(self.builder, data)))
-        else:
-            x = blocked_form(self.builder, data, Channels.dense(data.channels, inner))
-        sizes: dict[str, Any] = {"window": window, "result": tuple(shape[2:])}
-        is_dilated = max(window.dilation) > 1
-        if is_dilated:
-            split = partial(phases.split, kernel=weight.shape[2:], **sizes)
-            x = self.builder.emit(self._kernel(split, "phases", x))
-            window = phases.plain(window)
-        kernel = self._kernel(
-            partial(winograd.convolution, window=window, taps=chosen.taps),
-            "conv2d_winograd",
-            x,
-            relax.const(winograd.pack(weight, chosen, inner, outer)),
-            *map(relax.const, winograd.constants(chosen)),
-            fuses=True,
-        )
-        if is_dilated:
-            joined = partial(phases.join, **sizes)
-            kernel = self._kernel(joined, "joined", self.builder.emit(kernel))
-        return Channels.dense(len(weight), outer), kernel
-
-    def _gathers(self, data: Value, weight: Sequence[int], groups: int) -> bool:
-        """Whether a convolution has to take its input channels from anywhere, one by one."""
-        outputs = weight[0] // groups
-        if weight[1] == 1 and outputs < _SMALLEST_BLOCK and not data.blocked:
-            return False  # nearly depthwise: of a vector for several groups, most were zeros
-        if data.is_moved:
-            return True
-        if groups == 1:  # blocks with gaps, where there are none without that are mostly full
-            return self._block(outputs) == 1 and 2 * outputs > self.lanes
-        return {self._block(outputs), self._block(weight[1])} != {self.lanes}
-
-    def _gathering_convolution(
-        self, data: Value, weight: Array, window: Window, groups: int
-    ) -> _Result | None:
-        if self.lanes < _SMALLEST_BLOCK:
-            return None
-        # Groups that fit into a vector together are one: the vector has as many steps, but they
-        # take no vector each.
-        fitting = max(1, self.lanes * groups // len(weight))
-        together = max(count for count in range(1, fitting + 1) if groups % count == 0)
-        weight, groups = blocked.join_groups(weight, groups, together), groups // together
-        result = Channels.grouped(groups, len(weight) // groups, self.lanes)
-        packed = relax.const(blocked.pack_gathering(weight, groups, self.lanes))
-        form = self._form(data)
-        x = blocked_form(self.builder, data, form) if form else self._single(data)
-        sources = form.places if form else range(data.channels)
-        places = relax.const(np.array(sources, "int32").reshape(groups, -1))
-        operator = partial(blocked.gathering_convolution, window=window)
-        return result, self._kernel(operator, "conv2d_grouped", x, packed, places, fuses=True)
-
-    def _dense_convolution(
-        self, data: Value, weight: Array, window: Window, groups: int
-    ) -> _Result | None:
-        outer, inner = self._block(len(weight) // groups), self._block(weight.shape[1])
-        if outer == 1:
-            return None
-        packed = relax.const(blocked.pack_convolution(weight, inner, outer))
-        form = Channels.dense(data.channels, inner)
-        x = blocked_form(self.builder, data, form) if inner > 1 else self._single(data)
-        operator = partial(blocked.convolution, window=window, groups=groups)
-        return Channels.dense(len(weight), outer), self._kernel(
-            operator, "conv2d_blocked", x, packed
-        )
-
-    def _single(self, data: Value) -> relax.Expr:
-        """Channels that fill no blocks, as a picture's, as blocks of one: a view."""
-        return reshaped(self.builder, plain_form(self.builder, data), (*data.shape, 1))
+        return Value(layer.result, None, {made: self.builder.emit(kernel, name_hint=name)})
 
     def _shuffle(self, call: relax.Call, _: str) -> Value | None:
         """Channels in another order: where they are stays as it is."""
@@ -326,7 +195,7 @@ class _Rewriter:
                 ceil_mode=bool(attrs.ceil_mode),
                 count_include_pad=bool(attrs.count_include_pad),
             )
-            pooled = self._kernel(operator, f"{kind}_pool3d_blocked", x)
+            pooled = kernel_of(self.builder, operator, f"{kind}_pool3d_blocked", x)
         elif kind == "avg" and window.dilation != (1, 1):
             return None
         else:
@@ -338,7 +207,7 @@ class _Rewriter:
                 size=shape[2:],
                 counts_padding=bool(attrs.count_include_pad),
             )
-            pooled = self._kernel(operator, f"{kind}_pool2d_blocked", x, fuses=True)
+            pooled = kernel_of(self.builder, operator, f"{kind}_pool2d_blocked", x, fuses=True)
         return Value(shape, None, {data.widest: self.builder.emit(pooled, name_hint=name)})
 
     def _concat(self, call: relax.Call, name: str) -> Value | None:
@@ -393,7 +262,9 @@ class _Rewriter:
         if how.axis not in (2, 3) or indices is None:
             return None
         operator = partial(resize.resized, how=how, indices=indices)
-        kernel = self._kernel(operator, "resize_blocked", data.blocked[data.widest], *tables)
+        kernel = kernel_of(
+            self.builder, operator, "resize_blocked", data.blocked[data.widest], *tables
+        )
         return Value(_shape(call), None, {data.widest: self.builder.emit(kernel, name_hint=name)})
 
     def _normalization(
@@ -402,12 +273,12 @@ class _Rewriter:
         """Local response normalization."""
         form = data.widest
         if form.places != tuple(range(data.channels)):
-            form = Channels.dense(data.channels, self._block(data.channels))
+            form = Channels.dense(data.channels, self.algorithms.block(data.channels))
         if form.block == 1 or len(data.shape) != 4:
             return None
         operator = partial(lrn.blocked, lrn=lrn.Lrn.read(numbers), channels=data.channels)
         x = blocked_form(self.builder, data, form)
-        kernel = self._kernel(operator, "lrn_blocked", x, fuses=True)
+        kernel = kernel_of(self.builder, operator, "lrn_blocked", x, fuses=True)
         return Value(data.shape, None, {form: self.builder.emit(kernel, name_hint=name)})
 
     def _mean(self, call: relax.Call, name: str) -> Value | None:

@@ -62,6 +62,65 @@ class _Columns:
         return loops.sequence([one(span) for span in self.spans])
 
 
+@dataclass(frozen=True)
+class Link:
+    """One of the sums that are made in the same registers, one after the other.
+
+    Attributes:
+        data, weight, finish, fetch: as of `sum_tile`.
+        begin: (row, column, vector, lane, sum so far) -> what the products are added to; if there
+            is none, to the sum so far.
+    """
+
+    data: Callable[..., Any]
+    weight: Callable[..., Any]
+    finish: Callable[..., tirx.Stmt]
+    fetch: Callable[[Any], tirx.Stmt]
+    begin: Callable[..., Any] | None = None
+
+
+class _Sums:
+    """The sums of a tile, one after the other: rows, columns, vectors, lanes."""
+
+    def __init__(self, tile: Tile, lanes: int) -> None:
+        self.tile, self.lanes = tile, lanes
+        self.buffer = loops.scratch("sums", tile.sums * lanes)
+
+    def place(self, r: Any, c: Any, v: Any, lane: Any) -> Any:
+        """Where one is."""
+        return ((r * self.tile.columns + c) * self.tile.vectors + v) * self.lanes + lane
+
+    def load(self, *at: Any) -> Any:
+        """One of them."""
+        return loops.load(self.buffer, self.place(*at))
+
+    def set(self, value: Callable[..., Any]) -> tirx.Stmt:
+        """Give each of them a value."""
+        return _each(
+            self.tile,
+            self.lanes,
+            lambda *at: loops.store(self.buffer, value(*at), self.place(*at)),
+        )
+
+    def use(self, finish: Callable[..., tirx.Stmt]) -> tirx.Stmt:
+        """Do something with each of them."""
+        return _each(self.tile, self.lanes, lambda *at: finish(*at, self.load(*at)))
+
+    def add(self, data: Callable[..., Any], weight: Callable[..., Any]) -> Callable[..., tirx.Stmt]:
+        """What adds products to those of some columns: (columns, *reduction) -> it."""
+
+        def step(columns: range, *k: Any) -> tirx.Stmt:
+            def one(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
+                c = c + columns.start if columns.start else c
+                at = self.place(r, c, v, lane)
+                product = data(r, c, *k) * weight(v, *k, lane)
+                return loops.store(self.buffer, loops.load(self.buffer, at) + product, at)
+
+            return _each(replace(self.tile, columns=len(columns)), self.lanes, one)
+
+        return step
+
+
 def sum_tile(
     tile: Tile,
     lanes: int,
@@ -87,43 +146,43 @@ def sum_tile(
         partial: where the sums are kept, if this is one piece of them.
         spans: which columns have which elements of a row of the kernel, if not all have all.
     """
-    sums = loops.scratch("sums", tile.sums * lanes)
-
-    def place(r: Any, c: Any, v: Any, lane: Any) -> Any:
-        return ((r * tile.columns + c) * tile.vectors + v) * lanes + lane
-
-    def start(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
-        return loops.store(sums, loops.zero(), place(r, c, v, lane))
-
-    def step(columns: range, *k: Any) -> tirx.Stmt:
-        def add(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
-            c = c + columns.start if columns.start else c
-            at = place(r, c, v, lane)
-            product = data(r, c, *k) * weight(v, *k, lane)
-            return loops.store(sums, loops.load(sums, at) + product, at)
-
-        return _each(replace(tile, columns=len(columns)), lanes, add)
-
-    def end(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
-        return finish(r, c, v, lane, loops.load(sums, place(r, c, v, lane)))
-
-    first, last = _each(tile, lanes, start), _each(tile, lanes, end)
+    sums = _Sums(tile, lanes)
+    first, last = sums.set(lambda *_: loops.zero()), sums.use(finish)
     if partial:
 
-        def resume(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
-            known = loops.load(partial.buffer, partial.place(r, c, v, lane))
-            return loops.store(sums, known, place(r, c, v, lane))
+        def known(*at: Any) -> Any:
+            return loops.load(partial.buffer, partial.place(*at))
 
-        def pause(r: Any, c: Any, v: Any, lane: Any) -> tirx.Stmt:
-            value = loops.load(sums, place(r, c, v, lane))
+        def pause(r: Any, c: Any, v: Any, lane: Any, value: Any) -> tirx.Stmt:
             return loops.store(partial.buffer, value, partial.place(r, c, v, lane))
 
-        first = loops.when(partial.is_first, first, _each(tile, lanes, resume))
-        last = loops.when(partial.is_last, last, _each(tile, lanes, pause))
+        first = loops.when(partial.is_first, first, sums.set(known))
+        last = loops.when(partial.is_last, last, sums.use(pause))
     if spans is not None and not spans:
-        return loops.using([sums], [first, last])
+        return loops.using([sums.buffer], [first, last])
     everything = _Columns(range(tile.columns), spans)
-    return loops.using([sums], [first, _reduce(reduction, everything, step, fetch), last])
+    added = _reduce(reduction, everything, sums.add(data, weight), fetch)
+    return loops.using([sums.buffer], [first, added, last])
+
+
+def sum_chain(tile: Tile, lanes: int, reduction: Sequence[Any], links: Sequence[Link]) -> tirx.Stmt:
+    """Sums that go on from one another: of each, what it begins with, its products, and its end.
+
+    Args:
+        tile: shape of the tile.
+        lanes: of a vector.
+        reduction: extents of the loops of each sum, as of `sum_tile`.
+        links: the sums.
+    """
+    sums = _Sums(tile, lanes)
+    columns = _Columns(range(tile.columns), None)
+    statements = []
+    for link in links:
+        if (begin := link.begin) is not None:
+            statements.append(sums.set(lambda *at, begin=begin: begin(*at, sums.load(*at))))
+        statements.append(_reduce(reduction, columns, sums.add(link.data, link.weight), link.fetch))
+        statements.append(sums.use(link.finish))
+    return loops.using([sums.buffer], statements)
 
 
 def read_ahead(

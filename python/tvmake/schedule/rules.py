@@ -21,6 +21,7 @@ from tvmake.schedule.primitives import attempt, block_names
 from tvmake.schedule.product import matrix_product
 from tvmake.schedule.reduction import accumulate, accumulate_lanes
 from tvmake.schedule.rows import reduce_rows
+from tvmake.schedule.strassen import strassen_convolution
 from tvmake.schedule.winograd import winograd_convolution
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ WHOLE_KERNELS: tuple[Rule, ...] = (
     pooling,
     plain_pooling,
     winograd_convolution,
+    strassen_convolution,
     local_response_normalization,
     matrix_product,
 )

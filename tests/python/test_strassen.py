@@ -1,0 +1,122 @@
+"""Convolutions by Strassen's algorithm, against float64."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from python.arena_runner import run
+from python.onnx_models import node, save, spec
+from tvmake.compiler import compile_model
+from tvmake.optimize import strassen
+from tvmake.optimize.blocked import Window
+from tvmake.schedule.cpu import CpuModel
+from tvmake.schedule.strassen import IMAGE, RESULT, WEIGHTS
+from tvmake.spec import TargetSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AVX2, AVX512 = CpuModel(256, 16), CpuModel(512, 32, broadcasts_in_operand=True)
+
+
+def test_seven_products_are_the_product_of_matrices() -> None:
+    random = np.random.default_rng(0)
+    a, b = random.integers(-9, 9, (2, 2, 2))
+    tables = zip(np.array(IMAGE), np.array(WEIGHTS), strict=True)
+    products = [np.sum(image * a) * np.sum(weights * b) for image, weights in tables]
+    result = [[sum(products[q] for q in sums) for sums in row] for row in RESULT]
+    np.testing.assert_array_equal(result, a @ b)
+
+
+@pytest.mark.parametrize("cpu", [AVX2, AVX512])
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "size", "stride", "pays"),
+    [
+        *((256, 1024, 14, 1, True), (1024, 256, 14, 1, True), (128, 512, 28, 1, True)),
+        (256, 512, 28, 2, True),
+        (512, 2048, 7, 1, False),  # an odd number of positions
+        (8, 2048, 28, 1, False),  # one block of channels has no halves
+        (256, 64, 56, 1, False),  # much to add, and little to multiply with it
+        (96, 576, 14, 1, False),  # no time to be won
+    ],
+)
+def test_it_is_chosen_where_it_pays(
+    inputs: int, outputs: int, size: int, stride: int, pays: bool, cpu: CpuModel
+) -> None:
+    window = Window((stride,) * 2, (0,) * 4, (1, 1))
+    shapes = ((outputs, inputs, 1, 1), window, (1, outputs, size, size))
+    assert strassen.pays(*shapes, (min(inputs, cpu.lanes(32)), cpu.lanes(32)), cpu) == pays
+
+
+@pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])
+@pytest.mark.parametrize(
+    ("batch", "inputs", "outputs", "height", "width", "stride"),
+    [
+        *((1, 512, 512, 14, 14, 1), (2, 320, 768, 13, 16, 1), (1, 512, 512, 27, 28, 2)),
+        (1, 544, 1056, 10, 15, 1),
+    ],
+)
+def test_sizes_and_steps(
+    batch: int, inputs: int, outputs: int, height: int, width: int, stride: int, cpu: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    random = np.random.default_rng(height)
+    data = random.standard_normal((batch, inputs, height, width)).astype("float32")
+    weight = random.standard_normal((outputs, inputs, 1, 1)).astype("float32")
+    bias = random.standard_normal(outputs).astype("float32")
+    nodes = [node("Conv", "x w b", "c", strides=[stride] * 2), node("Relu", "c", "y")]
+    path = save(tmp_path / "m.onnx", nodes, {"x": data.shape}, ["y"], {"w": weight, "b": bias})
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", cpu)))
+    assert any("strassen" in name for name in model.graph.kernels)
+    matrix = weight[:, :, 0, 0].astype("float64")
+    product = np.einsum("nchw,oc->nohw", data[:, :, ::stride, ::stride], matrix, optimize=True)
+    expected = np.maximum(product + bias[:, None, None], 0)
+    got = run(model, {"x": data})["y"]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_what_is_added_is_overwritten(tmp_path: Path) -> None:
+    """A residual block, whose last convolution adds to what began it."""
+    random = np.random.default_rng(0)
+    data = random.standard_normal((1, 64, 14, 14)).astype("float32")
+    shapes = {"a": (1024, 64), "d": (256, 1024), "e": (1024, 256)}
+    weights: dict[str, Any] = {
+        name: (random.standard_normal((*shape, 1, 1)) / 16).astype("float32")
+        for name, shape in shapes.items()
+    }
+    nodes = [
+        *(node("Conv", "x a", "p"), node("Relu", "p", "q")),
+        *(node("Conv", "q d", "r"), node("Relu", "r", "s")),
+        *(node("Conv", "s e", "t"), node("Add", "t q", "u"), node("Relu", "u", "y")),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"x": data.shape}, ["y"], weights)
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", "x86-64-v3")))
+    offsets = model.plan.offsets
+    last = [call for call in model.graph.calls if "strassen" in call.kernel][-1]
+    assert any(offsets[last.outputs[o]] == offsets[last.inputs[i]] for o, i in last.in_place)
+    matrices = {name: w[:, :, 0, 0].astype("float64") for name, w in weights.items()}
+
+    def layer(x: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+        return np.asarray(np.einsum("nchw,oc->nohw", x, matrices[name], optimize=True))
+
+    before = np.maximum(layer(data, "a"), 0)
+    inner = np.maximum(layer(before, "d"), 0)
+    expected = np.maximum(layer(inner, "e") + before, 0)
+    got = run(model, {"x": data})["y"]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("goal", ["SIZE", "PRECISE"])
+def test_other_goals_multiply_directly(goal: str, tmp_path: Path) -> None:
+    data = np.zeros((1, 512, 14, 14), "float32")
+    weight = np.ones((512, 512, 1, 1), "float32")
+    path = save(
+        tmp_path / "m.onnx", [node("Conv", "x w", "y")], {"x": data.shape}, ["y"], {"w": weight}
+    )
+    model = compile_model(
+        spec(path, target=TargetSpec("x86_64-linux-gnu", "x86-64-v3"), optimize=goal)
+    )
+    assert not any("strassen" in name for name in model.graph.kernels)
