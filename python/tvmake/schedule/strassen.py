@@ -5,8 +5,7 @@ seven products of blocks are enough in place of eight. In the order of Winograd'
 "Gaussian Elimination is not Optimal", 1969; Douglas et al., "GEMMW: A Portable Level 3 BLAS
 Winograd Variant of Strassen's Matrix-Matrix Multiply Algorithm", 1994), each product adds to what
 the ones before it came to, so that sums of blocks are made in registers. Those of weights are made
-at compile time. What is left are four sums of blocks of the image, for a group of positions at a
-time, which stays in the second cache while all weights pass by.
+at compile time. What is left are four sums of blocks of the image, which are made first.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from tvmake.schedule.microkernel import Link, read_ahead, share, sum_chain
 from tvmake.schedule.tiles import Part, Tile, Work, choose_groups, choose_tile, extents, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tvm import tirx
 
@@ -142,17 +141,27 @@ class _Nest:
             [loops.parallel(math.prod(n), body) for n, body in ((before, move), (counts, task))]
         )
 
-    def _image(self, picture: Any, part: tuple[int, int], at: tuple[Any, Any, Any]) -> Any:
+    def image(self, picture: Any, part: tuple[int, int], at: tuple[Any, Any, Any]) -> Any:
         """An element of a block of the image: of a block of its channels, a position and a lane."""
         half, side = part
         block, position, lane = at
         block, position = block + side * self.blocks, position + half * self.half
         if max(self.strides) == 1:
-            place = [*(loops.integer(0) for _ in self.size[1:]), position]
+            place = self._flat(position)
         else:
             steps = zip(loops.places(position, self.size), self.strides, strict=True)
             place = [index * stride for index, stride in steps]
         return loops.load(self.data, picture, block, *place, lane)
+
+    def position(self, index: Any) -> list[Any]:
+        """The indices of a position in the result."""
+        if self.fused.merges:
+            return self._flat(index)
+        return loops.places(index, self.size)
+
+    def _flat(self, index: Any) -> list[Any]:
+        """Indices of which the last one counts through all positions."""
+        return [*(loops.integer(0) for _ in self.size[1:]), index]
 
     def _move(self, picture: Any, image: Any, block: Any) -> tirx.Stmt:
         """The sums of blocks of the image, for a share of the positions and a block of channels."""
@@ -160,7 +169,7 @@ class _Nest:
         def element(position: Any, lane: Any) -> tirx.Stmt:
             at = (block, position, lane)
             a11, a12, a21, a22 = (
-                self._image(picture, part, at) for part in ((0, 0), (0, 1), (1, 0), (1, 1))
+                self.image(picture, part, at) for part in ((0, 0), (0, 1), (1, 0), (1, 1))
             )
             s1 = a21 + a22
             s2 = s1 - a11
@@ -195,108 +204,126 @@ class _Nest:
         for part in self.depth_parts:
 
             def block(step: Any, part: Part = part) -> tirx.Stmt:
-                first = part.start + step * part.step
-                here = replace(at, block=first, depth=part.step)
+                here = replace(at, block=part.start + step * part.step, depth=part.step)
                 return self._share(at.image, functools.partial(self._tile, here))
 
             statements.append(share(part, at.channel, self.channels, block, "channel"))
         return loops.sequence(statements)
 
     def _tile(self, at: _Task, part: Part, step: Any) -> tirx.Stmt:
-        """The seven products for a tile of each block of the result.
+        shape = Tile(1, part.step, at.depth)
+        tile = _Tile(self, at, part.start + step * part.step, shape)
+        reduction = (self.blocks, 1, 1, self.lanes)
+        return sum_chain(shape, self.out_lanes, reduction, tile.links())
 
-        With P the products, in their order here, the blocks are P0 + P1, then, beginning with P0,
-        P0 + P2 + P3 + P4, and P5 added to P0 + P2 + P3, and to P0 + P2 with P6.
+
+@dataclass(frozen=True)
+class _Tile:
+    """A tile of each block of the result.
+
+    Attributes:
+        nest, task: that it is part of.
+        first: position, of each half.
+        shape: of the tile.
+    """
+
+    nest: _Nest
+    task: _Task
+    first: Any
+    shape: Tile
+
+    def links(self) -> list[Link]:
+        """The seven products, each with what it begins with and what is done with the sum.
+
+        With P the products, in their order here, the blocks of the result are P0 + P1, then,
+        beginning with P0 again, P0 + P2 + P3 + P4, and P5 added to P0 + P2 + P3, and to P0 + P2
+        with P6. So P0 is kept, later P0 + P2 in its place, and P0 + P2 + P3.
         """
-        first, columns = part.start + step * part.step, part.step
-        shape = Tile(1, columns, at.depth)
-        whose = (at.picture * self.images + at.image) * self.channels + at.channel
-
-        def kept(number: int, c: Any, v: Any, lane: Any) -> tuple[Any, ...]:
-            return whose, number, (c * shape.vectors + v) * self.out_lanes + lane
-
-        def keep(number: int) -> Callable[..., tirx.Stmt]:
-            return lambda _, *at, number=number: loops.store(
-                self.kept, at[-1], *kept(number, *at[:-1])
-            )
-
-        def known(number: int, c: Any, v: Any, lane: Any) -> Any:
-            return loops.load(self.kept, *kept(number, c, v, lane))
-
-        def result(half: int, side: int) -> Callable[..., tirx.Stmt]:
-            def finish(_: Any, c: Any, v: Any, lane: Any, value: Any) -> tirx.Stmt:
-                block = at.block + v + side * self.out_blocks
-                where = self._position(first + c + half * self.half)
-                indices = (at.picture, block, *where, lane)
-                return loops.store(self.fused.output, self.fused.finish(value, *indices), *indices)
-
-            return finish
 
         def zero(*_: Any) -> Any:
             return loops.zero()
 
         def first_kept(_r: Any, c: Any, v: Any, lane: Any, _: Any) -> Any:
-            return known(0, c, v, lane)
+            return self._kept(0, c, v, lane)
 
         def with_first_kept(_r: Any, c: Any, v: Any, lane: Any, value: Any) -> Any:
-            return value + known(0, c, v, lane)
+            return value + self._kept(0, c, v, lane)
 
         def last_result(_r: Any, c: Any, v: Any, lane: Any, value: Any) -> tirx.Stmt:
-            return result(1, 1)(_r, c, v, lane, value + known(1, c, v, lane))
+            return self._result(1, 1)(_r, c, v, lane, value + self._kept(1, c, v, lane))
 
         steps: list[tuple[Callable[..., Any] | None, Callable[..., tirx.Stmt]]] = [
-            (zero, keep(0)),
-            (None, result(0, 0)),
-            (first_kept, keep(0)),
-            (None, keep(1)),
-            (None, result(1, 0)),
+            (zero, self._keep(0)),
+            (None, self._result(0, 0)),
+            (first_kept, self._keep(0)),
+            (None, self._keep(1)),
+            (None, self._result(1, 0)),
             (zero, last_result),
-            (with_first_kept, result(0, 1)),
+            (with_first_kept, self._result(0, 1)),
         ]
-        links = [
-            Link(
-                data=self._element(at, q, first),
-                weight=self._factor(at, q),
-                finish=finish,
-                fetch=self._fetch(at, q, first, columns),
-                begin=begin,
-            )
+        return [
+            Link(self._image(q), self._weights(q), finish, self._fetch(q), begin)
             for q, (begin, finish) in enumerate(steps)
         ]
-        reduction = (self.blocks, 1, 1, self.lanes)
-        return sum_chain(shape, self.out_lanes, reduction, links)
 
-    def _element(self, at: _Task, q: int, first: Any) -> Callable[..., Any]:
+    def _image(self, product: int) -> Callable[..., Any]:
         """What of the image a product is of."""
+        nest = self.nest
 
         def element(_r: Any, c: Any, io: Any, _kh: Any, _kw: Any, ii: Any) -> Any:
-            if q in self.moves:
-                place = (first + c) * self.lanes + ii
-                return loops.load(self.moved, at.picture, self.moves[q], io, place)
-            return self._image(at.picture, _PARTS[q], (io, first + c, ii))
+            if product in nest.moves:
+                place = (self.first + c) * nest.lanes + ii
+                picture = self.task.picture
+                return loops.load(nest.moved, picture, nest.moves[product], io, place)
+            return nest.image(self.task.picture, _PARTS[product], (io, self.first + c, ii))
 
         return element
 
-    def _factor(self, at: _Task, q: int) -> Callable[..., Any]:
+    def _weights(self, product: int) -> Callable[..., Any]:
         """What of the weights a product is of."""
 
         def factor(v: Any, io: Any, _kh: Any, _kw: Any, ii: Any, lane: Any) -> Any:
-            return loops.load(self.weight, q, at.block + v, io, ii, lane)
+            return loops.load(self.nest.weight, product, self.task.block + v, io, ii, lane)
 
         return factor
 
-    def _fetch(self, at: _Task, q: int, first: Any, columns: int) -> Callable[[Any], tirx.Stmt]:
-        """What a tile reads ahead: its part of the weights of the next blocks of channels."""
-        size = at.depth * math.prod(_shape(self.weight)[2:])
-        part = (first * self.images % self.half, columns * self.images, self.half)
-        start = (q, at.block + at.depth, 0, 0)
-        return read_ahead(self.weight, start, size, part, self.blocks)
+    def _fetch(self, product: int) -> Callable[[Any], tirx.Stmt]:
+        """What is read ahead: a part of the weights of the next blocks of channels."""
+        nest, depth = self.nest, self.task.depth
+        size = depth * math.prod(_shape(nest.weight)[2:])
+        first = self.first * nest.images % nest.half
+        part = (first, self.shape.columns * nest.images, nest.half)
+        start = (product, self.task.block + depth, 0, 0)
+        return read_ahead(nest.weight, start, size, part, nest.blocks)
 
-    def _position(self, where: Any) -> Sequence[Any]:
-        """The indices of a position."""
-        if self.fused.merges:
-            return [*(loops.integer(0) for _ in self.size[1:]), where]
-        return loops.places(where, self.size)
+    def _kept(self, number: int, *at: Any) -> Any:
+        """A sum that has been kept, at a column, vector and lane."""
+        return loops.load(self.nest.kept, *self._place(number, *at))
+
+    def _keep(self, number: int) -> Callable[..., tirx.Stmt]:
+        """What keeps sums."""
+
+        def finish(_: Any, c: Any, v: Any, lane: Any, value: Any) -> tirx.Stmt:
+            return loops.store(self.nest.kept, value, *self._place(number, c, v, lane))
+
+        return finish
+
+    def _place(self, number: int, c: Any, v: Any, lane: Any) -> tuple[Any, Any, Any]:
+        nest, at = self.nest, self.task
+        whose = (at.picture * nest.images + at.image) * nest.channels + at.channel
+        return whose, number, (c * self.shape.vectors + v) * nest.out_lanes + lane
+
+    def _result(self, half: int, side: int) -> Callable[..., tirx.Stmt]:
+        """What makes results of sums, in one half of the positions and one of the channels."""
+        nest = self.nest
+
+        def finish(_: Any, c: Any, v: Any, lane: Any, value: Any) -> tirx.Stmt:
+            block = self.task.block + v + side * nest.out_blocks
+            place = nest.position(self.first + c + half * nest.half)
+            indices = (self.task.picture, block, *place, lane)
+            return loops.store(nest.fused.output, nest.fused.finish(value, *indices), *indices)
+
+        return finish
 
 
 def _shape(buffer: Any) -> tuple[int, ...]:
