@@ -415,7 +415,10 @@ class _Nest:
         fetch = self._fetch(at, shape, top, left)
         position = top * self.columns + left
         partial = at.piece.partial(shape, lanes, position, self.columns) if at.piece else None
-        return sum_tile(shape, lanes, reduction, element, factor, finish, fetch, partial, spans)
+        apart = self.axes[-1].stride >= self.axes[-1].kernel
+        return sum_tile(
+            *(shape, lanes, reduction, element, factor, finish, fetch, partial, spans), apart=apart
+        )
 
     def _taps(self, places: Sequence[Any], *, leaves: bool) -> list[tuple[Any, Any]]:
         """The first element of the kernel along each axis but the last, and the end of them.

@@ -131,6 +131,7 @@ def sum_tile(
     fetch: Callable[[Any], tirx.Stmt] | None = None,
     partial: Partial | None = None,
     spans: Sequence[Span] | None = None,
+    apart: bool = False,
 ) -> tirx.Stmt:
     """Sum products of one element of the data with a vector of weights, and finish the sums.
 
@@ -145,6 +146,7 @@ def sum_tile(
         fetch: input block -> what is read ahead meanwhile.
         partial: where the sums are kept, if this is one piece of them.
         spans: which columns have which elements of a row of the kernel, if not all have all.
+        apart: whether no two columns are of the same elements of the data.
     """
     sums = _Sums(tile, lanes)
     first, last = sums.set(lambda *_: loops.zero()), sums.use(finish)
@@ -161,7 +163,7 @@ def sum_tile(
     if spans is not None and not spans:
         return loops.using([sums.buffer], [first, last])
     everything = _Columns(range(tile.columns), spans)
-    added = _reduce(reduction, everything, sums.add(data, weight), fetch)
+    added = _reduce(reduction, everything, sums.add(data, weight), fetch, apart=apart)
     return loops.using([sums.buffer], [first, added, last])
 
 
@@ -236,11 +238,13 @@ def _reduce(
     columns: _Columns,
     step: Callable[..., tirx.Stmt],
     fetch: Callable[[Any], tirx.Stmt] | None,
+    *,
+    apart: bool = False,
 ) -> tirx.Stmt:
     """The loops of the sum."""
     blocks, *inner = extents
     if inner[-1] <= UNROLLED_CHANNELS:
-        return _reduce_few(extents, columns, step, fetch)
+        return _reduce_few(extents, columns, step, fetch, apart=apart)
 
     def within(*at: Any, having: range = columns.all) -> tirx.Stmt:
         """The loops of the axes after those of which the steps are given."""
@@ -263,12 +267,15 @@ def _reduce_few(
     columns: _Columns,
     step: Callable[..., tirx.Stmt],
     fetch: Callable[[Any], tirx.Stmt] | None,
+    *,
+    apart: bool,
 ) -> tirx.Stmt:
     """The loops of the sum over blocks of few channels, as a picture's, which are blocks of one.
 
     Few steps are unrolled: those of different channels and rows, which read different elements.
     Those of neighbouring columns read the same ones. Were they unrolled, LLVM would keep in
-    registers what is soon read again, and spill the sums. So columns are a loop around the rows.
+    registers what is soon read again, and spill the sums. So columns are a loop around the rows,
+    unless nothing is read again: then it is around each row, whose elements lie side by side.
     """
     blocks, *kernel_d, kernel_h, kernel_w, inner = extents
     together = divisor(blocks, UNROLLED_CHANNELS // inner) if isinstance(blocks, int) else 1
@@ -284,9 +291,14 @@ def _reduce_few(
     def column(having: range, first: Any, kd: list[Any], kw: Any) -> tirx.Stmt:
         return rows(kernel_h, lambda kh: place(having, first, *kd, kh, kw), name="kh")
 
+    def row(first: Any, kd: list[Any], kh: Any) -> tirx.Stmt:
+        return columns.loop(kernel_w, lambda kw, having: place(having, first, *kd, kh, kw), "kw")
+
     def plane(first: Any, *kd: Any) -> tirx.Stmt:
         if len(kd) < len(kernel_d):
             return loops.loop(kernel_d[0], lambda at: plane(first, at), name="kd")
+        if apart:
+            return loops.loop(kernel_h, lambda kh: row(first, [*kd], kh), name="kh")
         return columns.loop(kernel_w, lambda kw, having: column(having, first, [*kd], kw), "kw")
 
     def part(index: Any) -> tirx.Stmt:
