@@ -111,6 +111,19 @@ def test_winograd_is_chosen_where_it_pays(
     assert (chosen.tile if chosen else 0) == tile
 
 
+@pytest.mark.parametrize("cpu", [AVX2, AVX512])
+@pytest.mark.parametrize(("channels", "image", "tile"), [(128, 28, 4), (256, 14, 4), (512, 7, 2)])
+def test_large_tiles_are_taken_where_weights_are_few(
+    channels: int, image: int, tile: int, cpu: CpuModel
+) -> None:
+    """With AVX-512 too, where multiply-adds of twice the width begin half as often."""
+    window = Window((1, 1), (1,) * 4, (1, 1))
+    weight, result = (channels, channels, 3, 3), (1, channels, image, image)
+    chosen = winograd.choose(weight, window, result, cpu)
+    assert chosen is not None
+    assert chosen.tile == tile
+
+
 @pytest.mark.parametrize(("kernel", "tile"), [(7, 4), (5, 0)])
 def test_cells_are_weighed_against_the_pixels_that_they_stand_for(kernel: int, tile: int) -> None:
     pixels = Window((2, 2), (kernel // 2,) * 4, (1, 1))
