@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tvm
+from tvm import te
 
 from python.arena_runner import run
 from python.onnx_models import node, save, spec
@@ -13,7 +15,7 @@ from tvmake.compiler import compile_model
 from tvmake.optimize import strassen
 from tvmake.optimize.blocked import Window
 from tvmake.schedule.cpu import CpuModel
-from tvmake.schedule.strassen import IMAGE, RESULT, WEIGHTS
+from tvmake.schedule.strassen import IMAGE, RESULT, WEIGHTS, strassen_convolution
 from tvmake.spec import TargetSpec
 
 if TYPE_CHECKING:
@@ -107,6 +109,30 @@ def test_what_is_added_is_overwritten(tmp_path: Path) -> None:
     expected = np.maximum(layer(inner, "e") + before, 0)
     got = run(model, {"x": data})["y"]
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_what_is_added_may_be_one_row_for_all() -> None:
+    """Then height and width are not one axis."""
+    random = np.random.default_rng(0)
+    shapes = ((1, 4, 6, 7, 8), (32, 32, 1, 1), (1, 4, 1, 7, 8))
+    data, weight, row = (random.standard_normal(shape).astype("float32") for shape in shapes)
+    operands = [data, strassen.pack(weight, 8, 8), *strassen.constants(), row]
+    tensors = [te.placeholder(array.shape, name=f"p{i}") for i, array in enumerate(operands)]
+    window = Window((1, 1), (0,) * 4, (1, 1))
+    image, weights, *tables, rows = tensors
+    product = strassen.convolution(image, weights, tables[0], tables[1], window)
+    added = te.compute(
+        product.shape, lambda n, o, h, w, v: product[n, o, h, w, v] + rows[n, o, 0, w, v]
+    )
+    function = te.create_prim_func([*tensors, added])
+    kernel = strassen_convolution(function, AVX2)
+    assert kernel is not None
+    result = tvm.runtime.tensor(np.full(data.shape, np.nan, "float32"))
+    compiled = tvm.compile(kernel.with_attr("global_symbol", "main"), target="llvm")
+    compiled(*map(tvm.runtime.tensor, operands), result)
+    blocks = weight[:, :, 0, 0].reshape(4, 8, 4, 8).astype("float64")
+    expected = np.einsum("ncyxi,ovci->noyxv", data, blocks) + row
+    np.testing.assert_allclose(result.numpy(), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("goal", ["SIZE", "PRECISE"])
