@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tvm import tirx
 
 from tvmake.kernels.builder import Builder, Expr, Register, fold, load, splat
-from tvmake.kernels.dense import row_tiles
+from tvmake.kernels.tile import row_tiles
 from tvmake.schedule.primitives import PARALLEL_WORK
 
 if TYPE_CHECKING:

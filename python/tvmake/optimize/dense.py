@@ -10,7 +10,8 @@ import numpy as np
 from tvm import relax
 
 from tvmake import constants
-from tvmake.kernels.dense import ACTIVATIONS, Dense, block_vectors, dense, pack_weights
+from tvmake.kernels.dense import Dense, block_vectors, dense, pack_weights
+from tvmake.kernels.epilogue import ACTIVATIONS
 from tvmake.optimize.main_function import (
     MainFunction,
     Replacement,
