@@ -53,6 +53,20 @@ def deep_product(cases: Cases) -> None:
 
 
 @kernel_class
+def large_product(cases: Cases) -> None:
+    """Much to multiply with constant weights, where fewer products of blocks may be enough."""
+    m, k, n = cases.pick((128, 133, 150)), cases.pick((384, 448)), cases.pick((384, 512))
+    weights = (cases.random.standard_normal((k, n)) / math.sqrt(k)).astype("float32")
+    y = cases.add("MatMul", f"{cases.input(m, k)} {cases.weight(values=weights)}", keep=False)
+    if cases.pick((0, 1)):
+        y = cases.add("Add", f"{y} {cases.weight(n)}", keep=False)
+    y = cases.add(cases.choose("Relu", "Sigmoid", "Tanh", "Identity"), y, keep=False)
+    if cases.pick((0, 1)):
+        y = cases.add("Add", f"{y} {cases.input(m, n)}", keep=False)
+    cases.add("Identity", y)
+
+
+@kernel_class
 def product_of_computed_matrices(cases: Cases) -> None:
     """Both operands as they come, transposed, or with their heads between rows and columns."""
     extents = (1, 7, 8, 16, 33, 65)

@@ -41,8 +41,11 @@ WINOGRAD = (  # classes with kernels that it is for
     *("three_by_three_convolution", "filtered_convolution", "dilated_convolution"),
 )
 STRASSEN_TOLERANCE = 1e-5  # adds and subtracts once
-STRASSEN = "pointwise_convolution"
-TOLERANCES = {**dict.fromkeys(WINOGRAD, WINOGRAD_TOLERANCE), STRASSEN: STRASSEN_TOLERANCE}
+STRASSEN = ("pointwise_convolution", "large_product")  # classes of which some are by it
+TOLERANCES = {
+    **dict.fromkeys(WINOGRAD, WINOGRAD_TOLERANCE),
+    **dict.fromkeys(STRASSEN, STRASSEN_TOLERANCE),
+}
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def test_kernel(name: str, machine: str, sample: Any, tmp_path: Path) -> None:
         got = emulated.run(job, case.inputs, toolchain, tmp_path)
     else:
         got = run(model, case.inputs)
-    if name == STRASSEN and machine != "scalar":  # which has no vectors, so no blocks
+    if name in STRASSEN and machine != "scalar":  # which has no vectors, so no blocks
         assert any("strassen" in kernel for kernel in model.graph.kernels)
     tolerance = TOLERANCES.get(name, TOLERANCE)
     for output, expected in case.expected.items():

@@ -1,7 +1,8 @@
-"""Convolutions by Strassen's algorithm, against float64."""
+"""Convolutions and products by Strassen's algorithm, against float64."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +52,84 @@ def test_it_is_chosen_where_it_pays(
     window = Window((stride,) * 2, (0,) * 4, (1, 1))
     shapes = ((outputs, inputs, 1, 1), window, (1, outputs, size, size))
     assert strassen.pays(*shapes, (min(inputs, cpu.lanes(32)), cpu.lanes(32)), cpu) == pays
+
+
+@pytest.mark.parametrize("cpu", [AVX2, AVX512])
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns", "pays"),
+    [
+        *((128, 768, 768, True), (128, 3072, 768, True), (197, 384, 1536, True)),
+        (128, 384, 384, True),
+        (32, 384, 1536, False),  # few rows for so many weights to read
+        (1, 4096, 4096, False),
+        (1024, 64, 64, False),  # little to multiply with what is added
+    ],
+)
+def test_products_are_by_it_where_it_pays(
+    rows: int, depth: int, columns: int, pays: bool, cpu: CpuModel
+) -> None:
+    assert strassen.gains(rows, depth, columns, cpu.lanes(32), cpu) == pays
+
+
+@pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns"),
+    [(128, 384, 384), (131, 512, 416), (96, 2048, 768), (600, 1024, 512)],
+)
+@pytest.mark.parametrize("activation", ["Relu", "Gelu"])
+def test_rows_of_products(
+    rows: int, depth: int, columns: int, activation: str, cpu: str, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(rows)
+    data, residual = (
+        random.standard_normal((rows, width)).astype("float32") for width in (depth, columns)
+    )
+    weight = random.standard_normal((depth, columns)).astype("float32")
+    bias = random.standard_normal(columns).astype("float32")
+    nodes = [
+        *(node("MatMul", "x w", "p"), node("Add", "p b", "s")),
+        *(node(activation, "s", "a"), node("Add", "a r", "y")),
+    ]
+    shapes = {"x": data.shape, "r": residual.shape}
+    path = save(tmp_path / "m.onnx", nodes, shapes, ["y"], {"w": weight, "b": bias}, opset=20)
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", cpu)))
+    assert any("strassen" in name for name in model.graph.kernels)
+    sums = data.astype("float64") @ weight + bias
+    erf = np.vectorize(math.erf)
+    active = np.maximum(sums, 0) if activation == "Relu" else sums * (1 + erf(sums / 2**0.5)) / 2
+    got = run(model, {"x": data, "r": residual})["y"]
+    np.testing.assert_allclose(got, active + residual, rtol=0, atol=1e-5 * np.abs(sums).max())
+
+
+def test_what_is_added_to_a_product_is_overwritten(tmp_path: Path) -> None:
+    """A residual block; what is added to the first product is also what is multiplied."""
+    random = np.random.default_rng(0)
+    data = random.standard_normal((129, 512)).astype("float32")
+    weights: dict[str, Any] = {
+        name: (random.standard_normal((512, 512)) / 32).astype("float32") for name in "abc"
+    }
+    nodes = [
+        *(node("Tanh", "x", "h"), node("MatMul", "h a", "p"), node("Add", "p h", "q")),
+        *(node("MatMul", "q b", "r"), node("Relu", "r", "s")),
+        *(node("MatMul", "s c", "t"), node("Add", "t q", "y")),
+        node("Neg", "y", "z"),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"x": data.shape}, ["z"], weights)
+    model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", "x86-64-v3")))
+    offsets = model.plan.offsets
+    products = [call for call in model.graph.calls if "strassen" in call.kernel]
+    first, _, last = (
+        [offsets[call.outputs[o]] == offsets[call.inputs[i]] for o, i in call.in_place]
+        for call in products
+    )
+    assert not any(first)
+    assert any(last)
+    a, b, c = (weights[name].astype("float64") for name in "abc")
+    h = np.tanh(data.astype("float64"))
+    q = h @ a + h
+    expected = -(np.maximum(q @ b, 0) @ c + q)
+    got = run(model, {"x": data})["z"]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])
@@ -137,11 +216,13 @@ def test_what_is_added_may_be_one_row_for_all() -> None:
 
 @pytest.mark.parametrize("goal", ["SIZE", "PRECISE"])
 def test_other_goals_multiply_directly(goal: str, tmp_path: Path) -> None:
-    data = np.zeros((1, 512, 14, 14), "float32")
-    weight = np.ones((512, 512, 1, 1), "float32")
-    path = save(
-        tmp_path / "m.onnx", [node("Conv", "x w", "y")], {"x": data.shape}, ["y"], {"w": weight}
-    )
+    shapes = {"x": (1, 512, 14, 14), "p": (128, 512)}
+    weights: dict[str, Any] = {
+        "w": np.ones((512, 512, 1, 1), "float32"),
+        "v": np.ones((512, 512), "float32"),
+    }
+    nodes = [node("Conv", "x w", "y"), node("MatMul", "p v", "q")]
+    path = save(tmp_path / "m.onnx", nodes, shapes, ["y", "q"], weights)
     model = compile_model(
         spec(path, target=TargetSpec("x86_64-linux-gnu", "x86-64-v3"), optimize=goal)
     )

@@ -69,7 +69,8 @@ def optimize(
         module = recognize_activations(module)
         if not model.dynamic:  # these are written for extents that are numbers
             module = fuse_attention(module, cpu)
-        module = fuse_normalizations(fuse_dense(module, cpu), cpu)
+        module = fuse_dense(module, cpu, is_exact=goal != "SPEED")
+        module = fuse_normalizations(module, cpu)
         if not model.dynamic:
             module = write_products(recognize_shuffles(simplify_shapes(module)), cpu)
         module = block_layouts(module, cpu, is_exact=goal != "SPEED")

@@ -12,6 +12,8 @@ from tvm import relax
 from tvmake import constants
 from tvmake.kernels.dense import Dense, block_vectors, dense, pack_weights
 from tvmake.kernels.epilogue import ACTIVATIONS
+from tvmake.kernels.strassen import fits, strassen_dense
+from tvmake.optimize import strassen
 from tvmake.optimize.main_function import (
     MainFunction,
     Replacement,
@@ -34,8 +36,15 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 
-def fuse_dense(module: tvm.IRModule, cpu: CpuModel) -> tvm.IRModule:
-    """Replace float32 products with constant weights, bias, activation and residual by kernels."""
+def fuse_dense(module: tvm.IRModule, cpu: CpuModel, *, is_exact: bool) -> tvm.IRModule:
+    """Replace float32 products with constant weights, bias, activation and residual by kernels.
+
+    Args:
+        module: as imported.
+        cpu: the machine.
+        is_exact: whether only algorithms are wanted that round no more than the plain one, and need
+            no more memory.
+    """
     main = MainFunction(module)
     if not main.is_straight:
         return module
@@ -44,7 +53,7 @@ def fuse_dense(module: tvm.IRModule, cpu: CpuModel) -> tvm.IRModule:
         product = _product(binding.var, main)
         if product:
             product.extend(main, replacements)
-            replacements[identity(product.last)] = product.replacement(cpu)
+            replacements[identity(product.last)] = product.replacement(cpu, is_exact=is_exact)
     return main.rebuild(replacements)
 
 
@@ -101,7 +110,7 @@ class _Product:
         self.bias = added if self.bias is None else self.bias + added
         return True
 
-    def replacement(self, cpu: CpuModel) -> Replacement:
+    def replacement(self, cpu: CpuModel, *, is_exact: bool) -> Replacement:
         depth, columns = self.weights.shape
         result = shape(self.last)
         rows = math.prod(result[:-1])
@@ -115,21 +124,25 @@ class _Product:
             activation=self.activation,
             residual=self.residual is not None,
         )
+        width = vectors * cpu.lanes(32)
+        fast = not is_exact and fits(spec, cpu.lanes(32))
+        fast = fast and strassen.gains(rows, depth, columns, cpu.lanes(32), cpu)
 
         def emit(
             builder: relax.BlockBuilder, new: Callable[[relax.Expr], relax.Expr], name: str
         ) -> relax.Expr:
-            width = vectors * cpu.lanes(32)
-            packed = pack_weights(self.weights, width)
+            pack = strassen.pack_dense if fast else pack_weights
+            packed = pack(self.weights, width)
             constants.release(self.weights)
             arguments = [reshaped(builder, new(self.data), (rows, depth)), relax.const(packed)]
             if self.bias is not None:
-                padding = packed.shape[0] * width - columns
+                padding = -columns % width
                 arguments.append(relax.const(np.pad(self.bias, (0, padding))))
             if self.residual is not None:
                 arguments.append(reshaped(builder, new(self.residual), (rows, columns)))
-            kernel, written = dense(spec, cpu), (rows, columns)
-            return call_kernel(builder, kernel, "dense", arguments, written, result, name)
+            kernel = strassen_dense(spec, cpu) if fast else dense(spec, cpu)
+            hint, written = "dense_strassen" if fast else "dense", (rows, columns)
+            return call_kernel(builder, kernel, hint, arguments, written, result, name)
 
         return emit
 

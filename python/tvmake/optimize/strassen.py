@@ -1,11 +1,13 @@
-"""Strassen's algorithm for convolutions with kernels of one element, on blocked layout.
+"""Strassen's algorithm: where it pays, its weights, and convolutions by it on blocked layout.
 
-Such a layer is a product of matrices, positions by input channels by output channels. Cut in
-halves each, it takes seven products of blocks in place of eight (see `schedule/strassen.py`).
+A convolution with kernels of one element is a product of matrices, positions by input channels by
+output channels. Cut in halves each, it takes seven products of blocks in place of eight (see
+`schedule/strassen.py`).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from tvm import te, tirx
 from tvmake.schedule.strassen import ANNOTATION, IMAGE, RESULT, STRASSEN, WEIGHTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tvmake.optimize.blocked import Window
     from tvmake.schedule.cpu import CpuModel
@@ -55,13 +57,26 @@ def pays(
     inner, outer = blocks
     if not is_single or positions % 2 or inputs // inner % 2 or outputs // outer % 2:
         return False
+    return gains(batch * positions, inputs, outputs, outer, cpu)
+
+
+def gains(rows: int, depth: int, columns: int, width: int, cpu: CpuModel) -> bool:
+    """Whether a product of [rows, depth] with constant [depth, columns] should take less time.
+
+    Args:
+        rows: how many the data and the result have.
+        depth: products in a sum.
+        columns: of the result.
+        width: of a vector of the result.
+        cpu: the machine.
+    """
     lanes = cpu.lanes(32)
-    direct = batch * positions * inputs * outputs / (lanes * cpu.multiply_adds(lanes))
+    direct = rows * depth * columns / (lanes * cpu.multiply_adds(lanes))
     cost = (
         _LAUNCH_CYCLES
-        + _CYCLES_OF_BYTE * batch * positions * inputs
-        + _CYCLES_OF_SUM * batch * positions * outputs / 4 / outer / cpu.multiply_adds(lanes)
-        + 3 * inputs * outputs / _WEIGHT_BYTES_PER_CYCLE
+        + _CYCLES_OF_BYTE * rows * depth
+        + _CYCLES_OF_SUM * rows * columns / 4 / width / cpu.multiply_adds(lanes)
+        + 3 * depth * columns / _WEIGHT_BYTES_PER_CYCLE
     )
     return direct / 8 - cost > _LEAST_GAIN * direct
 
@@ -69,10 +84,33 @@ def pays(
 def pack(weight: Array, inner: int, outer: int) -> Array:
     """Weights [O, I, 1, 1] as those of the products, [7, O/2/o, I/2/i, i, o]."""
     o, i, *_ = weight.shape
-    halves = weight.reshape(2, o // 2, 2, i // 2).astype("float64")
-    made = np.einsum("qkn,nokc->qoc", np.array(WEIGHTS, "float64"), halves).astype("float32")
-    blocked = made.reshape(len(WEIGHTS), o // 2 // outer, outer, i // 2 // inner, inner)
-    return np.ascontiguousarray(blocked.transpose(0, 1, 3, 4, 2))
+    packed = np.empty((len(WEIGHTS), o // 2 // outer, i // 2 // inner, inner, outer), "float32")
+    for product, block in enumerate(_sums_of_weights(weight.reshape(o, i).T)):
+        blocked = block.reshape(i // 2 // inner, inner, o // 2 // outer, outer)
+        packed[product] = blocked.transpose(2, 0, 1, 3)
+    return packed
+
+
+def pack_dense(weights: Array, width: int) -> Array:
+    """Weights [K, N] as those of the products, [7, N/2/width, K/2, width]."""
+    depth, columns = weights.shape
+    packed = np.empty((len(WEIGHTS), columns // 2 // width, depth // 2, width), "float32")
+    for product, block in enumerate(_sums_of_weights(weights)):
+        blocked = block.reshape(depth // 2, columns // 2 // width, width)
+        packed[product] = blocked.transpose(1, 0, 2)
+    return packed
+
+
+def _sums_of_weights(weights: Array) -> Iterator[Array]:
+    """What of weights [I, O] each product is of, [I/2, O/2] in float64."""
+    depth, columns = weights.shape
+    halves = weights.reshape(2, depth // 2, 2, columns // 2)
+    for signs in WEIGHTS:
+        total = np.zeros((depth // 2, columns // 2))
+        for row, column in itertools.product(range(2), repeat=2):
+            if sign := signs[row][column]:
+                total += sign * halves[row, :, column]
+        yield total
 
 
 def constants() -> tuple[Array, Array]:

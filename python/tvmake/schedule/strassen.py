@@ -57,9 +57,9 @@ WEIGHTS = (
 RESULT = (((0, 1), (0, 2, 5, 6)), ((0, 2, 3, 4), (0, 2, 3, 5)))
 # By the product: where in the scratch memory what it is of is, of the image or, with steps of more
 # than one, a copy; and which block of the image it is of if it is of one.
-_SUMS = {2: 0, 3: 1, 5: 2, 6: 3}
+SUMS = {2: 0, 3: 1, 5: 2, 6: 3}
 _COPIES = {0: 4, 1: 5, 4: 6}
-_PARTS = {0: (0, 0), 1: (0, 1), 4: (1, 1)}
+PARTS = {0: (0, 0), 1: (0, 1), 4: (1, 1)}
 _TASKS = 8  # to keep a few cores evenly busy
 
 
@@ -97,7 +97,7 @@ class _Nest:
         self.batch, blocks, *_, self.lanes = _shape(self.data)
         _, out_blocks, *self.size, self.out_lanes = _shape(fused.output)
         self.strides = [int(stride) for stride in fused.annotations[ANNOTATION]]
-        self.moves = {**_SUMS, **_COPIES} if max(self.strides) > 1 else _SUMS
+        self.moves = {**SUMS, **_COPIES} if max(self.strides) > 1 else SUMS
         self.half = math.prod(self.size) // 2
         self.blocks, self.out_blocks = blocks // 2, out_blocks // 2
         tile = choose_tile((1, self.half, self.out_blocks), self.out_lanes, cpu)
@@ -275,7 +275,7 @@ class _Tile:
                 place = (self.first + c) * nest.lanes + ii
                 picture = self.task.picture
                 return loops.load(nest.moved, picture, nest.moves[product], io, place)
-            return nest.image(self.task.picture, _PARTS[product], (io, self.first + c, ii))
+            return nest.image(self.task.picture, PARTS[product], (io, self.first + c, ii))
 
         return element
 
