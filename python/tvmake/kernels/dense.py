@@ -9,6 +9,7 @@ of the result for one piece of the depth after the other.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,7 @@ def declare(spec: Dense, build: Builder, weights: tuple[int, ...], width: int) -
     return data, packed, Epilogue(build, width, result, bias, spec.activation, residual)
 
 
+@functools.lru_cache(maxsize=64)  # networks have many alike
 def dense(spec: Dense, cpu: CpuModel) -> tirx.PrimFunc:
     """The kernel: data, packed weights, bias [blocks · width]?, residual? -> result."""
     return _Writer(spec, cpu).function()

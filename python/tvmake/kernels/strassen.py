@@ -7,9 +7,9 @@ that go into several blocks of the result are kept.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tvm import tirx
@@ -65,6 +65,7 @@ def fits(spec: Dense, lanes: int) -> bool:
     return spec.columns % (2 * spec.vectors * lanes) == 0 and spec.depth % (2 * lanes) == 0
 
 
+@functools.lru_cache(maxsize=64)  # networks have many alike
 def strassen_dense(spec: Dense, cpu: CpuModel) -> tirx.PrimFunc:
     """The kernel: data, packed weights, bias [columns]?, residual? -> result.
 
@@ -175,7 +176,7 @@ class _Writer:
         if step.begin is None:
             tile.clear()
         else:
-            tile.set(partial(kept, step.begin))
+            tile.set(functools.partial(kept, step.begin))
         tile.add_products(self.depth, element, weight, fetch)
         for r, v, value in tile.each():
             added = None if step.add is None else build.bind(kept(step.add, r, v))
