@@ -106,7 +106,8 @@ def section_text(report: Report, note: str, picture: str) -> str:
     if report.layers:
         about = (
             "Single layers, their multiplications by their time, over the peak measured right"
-            " before each turn; convolutions done directly (`OPTIMIZE PRECISE`):"
+            " before each turn; with as many multiplications as their definition has (`OPTIMIZE"
+            " PRECISE`):"
         )
         parts += [about, _layer_table(report.layers)]
     return "\n" + "\n\n".join(part.strip() for part in parts if part) + "\n"

@@ -32,7 +32,7 @@ class Network:
     Attributes:
         module: submodule of this package that defines it; "light" and "digits" are files.
         arguments: for the function of the network's definition.
-        is_precise: convolutions are done directly, by no algorithm with fewer multiplications.
+        is_precise: by no algorithm with fewer multiplications.
     """
 
     name: str
@@ -98,6 +98,7 @@ _LAYERS = (
     Network(
         *("large_products", "layers", "large_layers", "products", ()),
         (Input("rows", (1024, 512)),),
+        is_precise=True,
     ),
 )
 LAYERS = {network.name: network for network in _LAYERS}
