@@ -30,10 +30,11 @@
 #   WEIGHTS    EMBED puts the weights into the library (default), FILE into <target>.weights.bin beside the
 #              image that holds the model: copied beside a shared library; tvmake_copy_weights() copies it
 #              beside a program that links a static one.
-#   OPTIMIZE   what matters most. SPEED (default) takes Winograd's and Strassen's algorithms for convolutions
-#              where they are faster: weights are 2 to 5 times and 1.75 times as large, and results differ
-#              by up to a thousandth of their range from exact ones. An infinity or NaN may reach more of
-#              them than it would directly. SIZE and PRECISE compute convolutions directly.
+#   OPTIMIZE   what matters most. SPEED (default) takes Winograd's algorithm for convolutions and Strassen's
+#              for convolutions and matrix products where they are faster: weights are 2 to 5 times and 1.75
+#              times as large, and results differ by up to a thousandth of their range from exact ones. An
+#              infinity or NaN may reach more of them than it would directly. SIZE and PRECISE compute all
+#              directly.
 #   NAMESPACE  C++ namespace of the generated class (default <target>).
 #   CPU        the oldest CPU that must run it, in LLVM's words, or native for this machine's (default:
 #              TVMAKE_TARGET_CPU of the toolchain file, else what the target triple guarantees).
