@@ -16,7 +16,8 @@ import onnx
 import pytest
 
 import kernels.convolutions
-import kernels.others  # noqa: F401 - both fill CLASSES
+import kernels.others
+import kernels.recurrent  # noqa: F401 - they fill CLASSES
 from kernels import emulated
 from kernels.cases import CLASSES, OPSET, Cases
 from kernels.emulated import BOCHS, Job, Toolchain
