@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from python.converter_cases import Cases, random
+from tvmake.kernels.recurrent_cells import SHARED_STEP
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +64,7 @@ def test_directions_lengths_and_options(tmp_path: Path, kind: str) -> None:
 def test_threads_share_the_steps_of_large_states(tmp_path: Path, kind: str) -> None:
     cases = Cases(opset=14)
     hidden = {"RNN": 320, "GRU": 136, "LSTM": 112}[kind]
+    assert GATES[kind] * hidden**2 * BATCH >= SHARED_STEP
     add(cases, kind, hidden)
     add(cases, kind, hidden, direction="bidirectional", lengths=True)
     add(cases, kind, hidden + 5, direction="reverse", lengths=True)

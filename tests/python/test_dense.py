@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])
 @pytest.mark.parametrize(
-    ("rows", "depth", "columns"),
-    [(1, 30, 7), (4, 64, 40), (13, 5, 16), (14, 8, 17), (130, 3072, 35), (700, 1024, 24)],
+    ("rows", "depth", "columns", "by_strassen"),
+    [
+        *((1, 30, 7, False), (4, 64, 40, False), (13, 5, 16, False), (14, 8, 17, False)),
+        *((130, 3072, 35, False), (700, 1024, 24, False)),
+        *((128, 384, 384, True), (131, 512, 416, True), (96, 2048, 768, True)),
+        (600, 1024, 512, True),
+    ],
 )
 @pytest.mark.parametrize(
     ("activation", "function"),
@@ -30,6 +35,7 @@ def test_product_with_its_epilogue(
     rows: int,
     depth: int,
     columns: int,
+    by_strassen: bool,
     activation: str,
     function: Any,
     cpu: str,
@@ -50,6 +56,7 @@ def test_product_with_its_epilogue(
     shapes = {"x": data.shape, "r": residual.shape}
     path = save(tmp_path / "m.onnx", nodes, shapes, ["y"], {"w": weight, "b": bias})
     model = compile_model(spec(path, target=TargetSpec("x86_64-linux-gnu", cpu)))
+    assert any("strassen" in name for name in model.graph.kernels) == by_strassen
     got = run(model, {"x": data, "r": residual})["y"]
     product = data.astype("float64") @ weight + bias
     expected = function(product) + residual

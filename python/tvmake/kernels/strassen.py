@@ -18,7 +18,7 @@ from tvmake.kernels.builder import Builder, Expr, load, splat
 from tvmake.kernels.dense import Dense, declare, row_blocks, tile_rows
 from tvmake.kernels.tile import Tile, fetch_steps, row_tiles
 from tvmake.schedule.microkernel import read_ahead
-from tvmake.schedule.strassen import IMAGE, PARTS, SUMS
+from tvmake.schedule.strassen import IMAGE, PARTS, SUMS, operands
 
 if TYPE_CHECKING:
     from tvmake.schedule.cpu import CpuModel
@@ -131,9 +131,7 @@ class _Writer:
         with build.loop(self.depth // lanes, "column") as vector:
             column = vector * lanes
             a11, a12, a21, a22 = (block(h, s, column) for h in range(2) for s in range(2))
-            s1 = build.bind(a21 + a22)
-            s2 = build.bind(s1 - a11)
-            values = {2: s2, 3: a11 - a21, 4: a22, 5: s1, 6: a12 - s2}
+            values = operands(a11, a12, a21, a22)
             for product, number in self.moves.items():
                 build.store(self.moved, values[product], number, row, column)
 

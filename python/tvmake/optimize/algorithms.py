@@ -138,7 +138,7 @@ class Algorithms:
         inner, outer = self.block(data.channels), self.block(len(weight))
         if inner == 1 or outer == 1 or len(shape) != 4 or data.is_moved:
             return None
-        if not strassen.pays(weight.shape, window, shape, (inner, outer), self.cpu):
+        if not strassen.convolution_pays(weight.shape, window, shape, (inner, outer), self.cpu):
             return None
         x = blocked_form(self.builder, data, Channels.dense(data.channels, inner))
         kernel = kernel_of(
@@ -146,7 +146,7 @@ class Algorithms:
             partial(strassen.convolution, window=window),
             "conv2d_strassen",
             x,
-            relax.const(strassen.pack(weight, inner, outer)),
+            relax.const(strassen.pack_convolution(weight, inner, outer)),
             *map(relax.const, strassen.constants()),
             fuses=True,
         )

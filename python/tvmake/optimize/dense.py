@@ -124,14 +124,15 @@ class _Product:
             activation=self.activation,
             residual=self.residual is not None,
         )
-        width = vectors * cpu.lanes(32)
-        fast = not is_exact and fits(spec, cpu.lanes(32))
-        fast = fast and strassen.gains(rows, depth, columns, cpu.lanes(32), cpu)
+        lanes = cpu.lanes(32)
+        width = vectors * lanes
+        pays = fits(spec, lanes) and strassen.product_pays(rows, depth, columns, lanes, cpu)
+        by_strassen = pays and not is_exact
 
         def emit(
             builder: relax.BlockBuilder, new: Callable[[relax.Expr], relax.Expr], name: str
         ) -> relax.Expr:
-            pack = strassen.pack_dense if fast else pack_weights
+            pack = strassen.pack_product if by_strassen else pack_weights
             packed = pack(self.weights, width)
             constants.release(self.weights)
             arguments = [reshaped(builder, new(self.data), (rows, depth)), relax.const(packed)]
@@ -140,9 +141,9 @@ class _Product:
                 arguments.append(relax.const(np.pad(self.bias, (0, padding))))
             if self.residual is not None:
                 arguments.append(reshaped(builder, new(self.residual), (rows, columns)))
-            kernel = strassen_dense(spec, cpu) if fast else dense(spec, cpu)
-            hint, written = "dense_strassen" if fast else "dense", (rows, columns)
-            return call_kernel(builder, kernel, hint, arguments, written, result, name)
+            kernel = strassen_dense(spec, cpu) if by_strassen else dense(spec, cpu)
+            hint = "dense_strassen" if by_strassen else "dense"
+            return call_kernel(builder, kernel, hint, arguments, (rows, columns), result, name)
 
         return emit
 

@@ -34,7 +34,7 @@ _WEIGHT_BYTES_PER_CYCLE = 12.0
 _LEAST_GAIN = 0.02
 
 
-def pays(
+def convolution_pays(
     weight: Sequence[int],
     window: Window,
     result: Sequence[int],
@@ -57,10 +57,10 @@ def pays(
     inner, outer = blocks
     if not is_single or positions % 2 or inputs // inner % 2 or outputs // outer % 2:
         return False
-    return gains(batch * positions, inputs, outputs, outer, cpu)
+    return product_pays(batch * positions, inputs, outputs, outer, cpu)
 
 
-def gains(rows: int, depth: int, columns: int, width: int, cpu: CpuModel) -> bool:
+def product_pays(rows: int, depth: int, columns: int, width: int, cpu: CpuModel) -> bool:
     """Whether a product of [rows, depth] with constant [depth, columns] should take less time.
 
     Args:
@@ -81,7 +81,7 @@ def gains(rows: int, depth: int, columns: int, width: int, cpu: CpuModel) -> boo
     return direct / 8 - cost > _LEAST_GAIN * direct
 
 
-def pack(weight: Array, inner: int, outer: int) -> Array:
+def pack_convolution(weight: Array, inner: int, outer: int) -> Array:
     """Weights [O, I, 1, 1] as those of the products, [7, O/2/o, I/2/i, i, o]."""
     o, i, *_ = weight.shape
     packed = np.empty((len(WEIGHTS), o // 2 // outer, i // 2 // inner, inner, outer), "float32")
@@ -91,7 +91,7 @@ def pack(weight: Array, inner: int, outer: int) -> Array:
     return packed
 
 
-def pack_dense(weights: Array, width: int) -> Array:
+def pack_product(weights: Array, width: int) -> Array:
     """Weights [K, N] as those of the products, [7, N/2/width, K/2, width]."""
     depth, columns = weights.shape
     packed = np.empty((len(WEIGHTS), columns // 2 // width, depth // 2, width), "float32")

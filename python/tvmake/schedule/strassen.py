@@ -80,6 +80,13 @@ class _Task:
     depth: int = 0
 
 
+def operands(a11: Any, a12: Any, a21: Any, a22: Any) -> tuple[Any, ...]:
+    """What of the image the products are of, as `IMAGE` says, with four sums in all."""
+    s1 = a21 + a22
+    s2 = s1 - a11
+    return a11, a12, s2, a11 - a21, a22, s1, a12 - s2
+
+
 def strassen_convolution(function: tirx.PrimFunc, cpu: CpuModel) -> tirx.PrimFunc | None:
     """The rule for such a convolution and what follows it element by element."""
     fused = take_apart(function, STRASSEN, _BLOCKS)
@@ -171,9 +178,7 @@ class _Nest:
             a11, a12, a21, a22 = (
                 self.image(picture, part, at) for part in ((0, 0), (0, 1), (1, 0), (1, 1))
             )
-            s1 = a21 + a22
-            s2 = s1 - a11
-            values = {0: a11, 1: a12, 2: s2, 3: a11 - a21, 4: a22, 5: s1, 6: a12 - s2}
+            values = operands(a11, a12, a21, a22)
             place = (block, position * self.lanes + lane)
             stores = [
                 loops.store(self.moved, values[product], picture, number, *place)
